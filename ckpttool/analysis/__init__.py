@@ -1,0 +1,1 @@
+"""What a checkpoint means: results are frozen dataclasses that name no reader."""

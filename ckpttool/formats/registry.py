@@ -1,0 +1,49 @@
+"""The table of formats: name, reader, what it looks like.  Reading the table imports no reader."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import NamedTuple
+
+from ckpttool.formats.base import Reader
+from ckpttool.formats.locate import Located, locate
+
+
+class Format(NamedTuple):
+    """One readable format.  ``module:opener`` is called with a :class:`Located`."""
+
+    name: str
+    module: str
+    opener: str
+    title: str
+
+
+FORMATS: dict[str, Format] = {
+    row.name: row
+    for row in (
+        Format("tf-v2", "ckpttool.formats.bundle", "open_bundle", "TensorFlow V2 TensorBundle"),
+        Format("tf-v1", "ckpttool.formats.slices_v1", "open_v1", "TensorFlow V1 slices"),
+        Format("tf2", "ckpttool.formats.bundle", "open_bundle", "TF2 object-based bundle"),
+        Format("saved-model", "ckpttool.formats.saved_model", "open_saved_model", "SavedModel"),
+        Format("hub-module", "ckpttool.formats.saved_model", "open_saved_model", "TF1 Hub module"),
+        Format("meta-graph", "ckpttool.formats.meta_graph", "open_meta_graph", "a graph alone"),
+        Format("keras", "ckpttool.formats.keras_weights", "open_keras", "Keras 3 .weights.h5"),
+        Format("keras-h5", "ckpttool.formats.keras_legacy", "open_legacy", "legacy Keras .h5"),
+        Format("keras-archive", "ckpttool.formats.keras_archive", "open_archive", ".keras archive"),
+        Format("safetensors", "ckpttool.formats.safetensors", "open_safetensors", "safetensors"),
+        Format("npz", "ckpttool.formats.npz", "open_npz", "NumPy .npz"),
+    )
+}
+
+
+def open_reader(path: str) -> Reader:
+    """Open whatever a person typed; raises :class:`InputError` with what to try next."""
+    located = locate(path)
+    return open_located(located)
+
+
+def open_located(located: Located) -> Reader:
+    """Open a checkpoint that :func:`locate` found."""
+    row = FORMATS[located.format]
+    reader: Reader = getattr(import_module(row.module), row.opener)(located)
+    return reader

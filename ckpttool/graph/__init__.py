@@ -1,0 +1,1 @@
+"""MetaGraphs as data: collections, variables, savers, initializers.  No op is ever built."""

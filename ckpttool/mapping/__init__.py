@@ -1,0 +1,1 @@
+"""Mapping files, the plans compiled from them, and their execution."""

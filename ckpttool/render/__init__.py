@@ -1,0 +1,1 @@
+"""Results to text: terminal and JSON.  Sees results, never readers."""

@@ -1,0 +1,1 @@
+"""Bytes in and out: ranged reads, atomic output, checksums and bounds-checked cursors."""
