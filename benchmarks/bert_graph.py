@@ -1,8 +1,8 @@
 """A BERT-base pre-training graph, with the variable names of google-research/bert.
 
-Every trainable variable has the two slots of BERT's `AdamWeightDecayOptimizer`: 199 variables, 398
-slots and `global_step`. The two loss heads (`cls/...`) reuse encoder variables, so they add operations
-to the graph and no variable to the checkpoint.
+Every trainable variable has the two slots of BERT's `AdamWeightDecayOptimizer`: 199 variables,
+398 slots and `global_step`. The two loss heads (`cls/...`) reuse encoder variables, so they add
+operations to the graph and no variable to the checkpoint.
 """
 
 from __future__ import annotations
@@ -57,9 +57,7 @@ def _embeddings(ids: Tensor, segments: Tensor) -> tuple[Tensor, Tensor]:
     with tf.variable_scope("embeddings"):
         words = tf.get_variable("word_embeddings", [VOCABULARY, HIDDEN], initializer=_initial())
         types = tf.get_variable("token_type_embeddings", [2, HIDDEN], initializer=_initial())
-        places = tf.get_variable(
-            "position_embeddings", [POSITIONS, HIDDEN], initializer=_initial()
-        )
+        places = tf.get_variable("position_embeddings", [POSITIONS, HIDDEN], initializer=_initial())
         total = tf.gather(words, tf.reshape(ids, [-1]))
         total += tf.matmul(tf.one_hot(tf.reshape(segments, [-1]), 2), types)
         total = tf.reshape(total, [BATCH, LENGTH, HIDDEN])
@@ -106,55 +104,66 @@ def _cross_entropy(logits: Tensor, labels: Tensor, classes: int) -> Tensor:
 
 
 def _train(loss: Tensor) -> None:
-    """BERT's optimizer: clipped gradients, decoupled weight decay, slots named by hand."""
+    """BERT's optimizer: no bias correction, decoupled weight decay, slots named by hand."""
     step = tf.train.get_or_create_global_step()
     rate = tf.train.polynomial_decay(1e-4, step, 1_000_000, end_learning_rate=0.0)
     variables = tf.trainable_variables()
-    gradients, _ = tf.clip_by_global_norm(tf.gradients(loss, variables), 1.0)
-    updates = [_update(v, g, rate) for v, g in zip(variables, gradients, strict=True)]
+    gradients = tf.gradients(loss, variables)
+    with tf.name_scope("optimizer"):
+        settings = _adam_settings(rate)
+        updates = [_update(v, g, settings) for v, g in zip(variables, gradients, strict=True)]
     tf.group(*updates, step.assign(step + 1), name="train_op")
 
 
-def _update(variable: Tensor, gradient: Tensor, rate: Tensor) -> Tensor:
+def _adam_settings(rate: Tensor) -> dict[str, Tensor]:
+    numbers = {
+        "beta1_power": 0.0,
+        "beta2_power": 0.0,
+        "beta1": 0.9,
+        "beta2": 0.999,
+        "epsilon": 1e-6,
+    }
+    return {"lr": rate} | {name: tf.constant(x, name=name) for name, x in numbers.items()}
+
+
+def _update(variable: Tensor, gradient: Tensor, settings: dict[str, Tensor]) -> Tensor:
     name = variable.op.name
-    m = _slot(f"{name}/adam_m", variable, tf.random_normal_initializer(stddev=1e-3))
-    v = _slot(f"{name}/adam_v", variable, tf.random_uniform_initializer(0.0, 1e-6))
+    slots = {x: _reference(_slot(f"{name}/adam_{x}", variable)) for x in ("m", "v")}
     gradient = tf.convert_to_tensor(gradient)
-    next_m = tf.multiply(0.9, m) + tf.multiply(0.1, gradient)
-    next_v = tf.multiply(0.999, v) + tf.multiply(0.001, tf.square(gradient))
-    change = next_m / (tf.sqrt(next_v) + 1e-6)
-    if "LayerNorm" not in name and "bias" not in name:
-        change += 0.01 * variable
-    return tf.group(
-        variable.assign(variable - rate * change), m.assign(next_m), v.assign(next_v)
+    adam = tf.raw_ops.ApplyAdam(var=_reference(variable), grad=gradient, **slots, **settings)
+    if "LayerNorm" in name or "bias" in name:
+        return adam
+    return tf.group(adam, variable.assign_sub(settings["lr"] * 0.01 * variable))
+
+
+def _slot(name: str, variable: Tensor) -> Tensor:
+    return tf.get_variable(
+        name, variable.shape, trainable=False, initializer=tf.zeros_initializer()
     )
 
 
-def _slot(name: str, variable: Tensor, initializer: Any) -> Tensor:
-    return tf.get_variable(name, variable.shape, trainable=False, initializer=initializer)
+def _reference(variable: Tensor) -> Tensor:
+    return variable.op.outputs[0]
 
 
 def _dense(name: str, x: Tensor, units: int, activation: Any = None) -> Tensor:
     with tf.variable_scope(name):
         kernel = tf.get_variable("kernel", [x.shape[-1], units], initializer=_initial())
-        bias = tf.get_variable("bias", [units], initializer=_initial())
+        bias = tf.get_variable("bias", [units], initializer=tf.zeros_initializer())
         y = tf.nn.bias_add(tf.matmul(x, kernel), bias)
         return y if activation is None else activation(y)
 
 
 def _layer_norm(x: Tensor) -> Tensor:
     with tf.variable_scope("LayerNorm"):
-        beta = tf.get_variable("beta", [HIDDEN], initializer=_initial())
-        gamma = tf.get_variable(
-            "gamma", [HIDDEN], initializer=tf.random_normal_initializer(1.0, 0.02)
-        )
+        beta = tf.get_variable("beta", [HIDDEN], initializer=tf.zeros_initializer())
+        gamma = tf.get_variable("gamma", [HIDDEN], initializer=tf.ones_initializer())
         mean, variance = tf.nn.moments(x, axes=[-1], keepdims=True)
         return tf.nn.batch_normalization(x, mean, variance, beta, gamma, 1e-12)
 
 
 def _gelu(x: Tensor) -> Tensor:
-    inner = math.sqrt(2 / math.pi) * (x + 0.044715 * tf.pow(x, 3))
-    return x * (0.5 * (1.0 + tf.tanh(inner)))
+    return x * 0.5 * (1.0 + tf.erf(x / math.sqrt(2.0)))
 
 
 def _initial() -> Any:

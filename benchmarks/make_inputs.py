@@ -2,13 +2,13 @@
 
     python benchmarks/make_inputs.py [--out DIR] [--only NAME]
 
-bert     BERT-base with its Adam slots and `.meta`: 598 variables, 1.3 GB; and `bert_changed`, the same
-         checkpoint after every value moved a little
+bert     BERT-base with its Adam slots and `.meta`: 598 variables, 1.3 GB; and `bert_changed`,
+         the same checkpoint after every value moved a little
 index    100,000 small variables in one bundle, without a `.meta`
 graph    a `.meta` of 100,000 nodes beside a small checkpoint
 
-The directory is `--out`, else `$CKPTTOOL_BENCH_DIR`, else `benchmarks/.cache`. Each input is built in
-a temporary directory and renamed when it is complete.
+The directory is `--out`, else `$CKPTTOOL_BENCH_DIR`, else `benchmarks/.cache`. Each input is built
+in a temporary directory and renamed when it is complete.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from typing import Any
 
 INDEX_VARIABLES = 100_000
 GRAPH_NODES = 100_000
-GRAPH_LAYERS = 400
+GRAPH_LAYERS = 1580
+BATCH = 60
 STEP = 100_000
 SEED = 20190523
 SAVE_NAME = "model.ckpt"
@@ -43,7 +44,7 @@ def prefix(directory: Path, name: str) -> Path:
 
 
 def make_bert(directory: Path) -> None:
-    """Save the BERT graph with random values, then once more with every value changed."""
+    """Save BERT with random values, then once more with every value changed."""
     tf = _tensorflow()
     from bert_graph import build_training_graph
 
@@ -51,25 +52,38 @@ def make_bert(directory: Path) -> None:
         tf.set_random_seed(SEED)
         build_training_graph()
         saver = tf.train.Saver(max_to_keep=None, save_relative_paths=True)
-        step = tf.train.get_global_step()
-        initialize = [tf.global_variables_initializer(), step.assign(STEP)]
+        graph = saver.export_meta_graph().SerializeToString()  # before the operations below
         with tf.Session() as session:
-            for operation in initialize:
-                session.run(operation)
-            saver.save(session, str(directory / "bert" / SAVE_NAME), global_step=STEP)
-            for variable in tf.global_variables():
-                if variable is not step:
-                    session.run(variable.assign(variable * 1.001 + 1e-5).op)
-            saver.save(
-                session,
-                str(directory / "bert_changed" / SAVE_NAME),
-                global_step=STEP,
-                write_meta_graph=False,
-            )
-    shutil.copyfile(
-        prefix(directory, "bert").with_name(f"{SAVE_NAME}-{STEP}.meta"),
-        prefix(directory, "bert_changed").with_name(f"{SAVE_NAME}-{STEP}.meta"),
-    )
+            for name, batches in _fillings(tf):
+                for batch in batches:
+                    session.run(batch)
+                part = prefix(directory, name)
+                saver.save(session, str(part), write_meta_graph=False)
+                part.with_name(f"{part.name}.meta").write_bytes(graph)
+
+
+def _fillings(tf: Any) -> list[tuple[str, list[list[Any]]]]:
+    """Each BERT checkpoint to save, and the operations to run, in batches, before it is.
+
+    Slots and biases start as zeros, as they do in training, so noise of each variable's own scale
+    is added before anything is saved.
+    """
+    step = tf.train.get_global_step()
+    floats = [variable for variable in tf.global_variables() if variable is not step]
+    fill = [v.assign_add(tf.random_normal(v.shape, stddev=_noise(v.op.name))) for v in floats]
+    change = [v.assign(v * 1.001 + 1e-5) for v in floats]
+    start = [[tf.global_variables_initializer()], [step.assign(STEP).op]]
+    return [("bert", start + _batches(fill)), ("bert_changed", _batches(change))]
+
+
+def _batches(assigned: list[Any]) -> list[list[Any]]:
+    """Groups small enough that their temporary tensors take little memory."""
+    operations = [tensor.op for tensor in assigned]
+    return [operations[i : i + BATCH] for i in range(0, len(operations), BATCH)]
+
+
+def _noise(name: str) -> float:
+    return {"adam_m": 1e-3, "adam_v": 1e-7}.get(name.rpartition("/")[2], 0.02)
 
 
 def make_index(directory: Path) -> None:

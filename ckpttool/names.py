@@ -7,7 +7,9 @@ that is not UTF-8 still round-trips to the same bytes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+
+from ckpttool.errors import Problem, UsageError
 
 # At most 18 digits a piece: int() refuses very long digit strings, and names are hostile.
 _DIGITS = re.compile("([0-9]{1,18})")
@@ -72,3 +74,47 @@ def nearest(name: str, candidates: Iterable[str], count: int = 3) -> list[str]:
         close = difflib.get_close_matches(name, pool, n=count, cutoff=0.4)
         scored = close + [item for item in scored if item not in close]
     return scored[:count]
+
+
+def glob_matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
+    """A predicate for names that match any of ``patterns``.
+
+    ``*`` and ``?`` stay within one scope component, ``**`` crosses scopes, ``[abc]`` is a
+    character class only where a ``]`` follows.  A pattern without wildcards matches the name
+    itself and everything under it as a scope.
+    """
+    try:
+        compiled = re.compile("|".join(f"(?:{_translate(item)})" for item in patterns), re.DOTALL)
+    except re.error as error:
+        raise UsageError(
+            Problem("USE003", f"not a valid name pattern: {error}", found=" ".join(patterns))
+        ) from error
+    return lambda name: compiled.fullmatch(name) is not None
+
+
+def _translate(pattern: str) -> str:
+    if not any(mark in pattern for mark in "*?["):
+        return re.escape(pattern.rstrip("/")) + "(?:/.*)?"
+    out = []
+    pos = 0
+    while pos < len(pattern):
+        char = pattern[pos]
+        if pattern.startswith("**", pos):
+            pos += 2
+            if pattern.startswith("/", pos) and (not out or out[-1] == "/"):
+                out.append("(?:.*/)?")  # `**/x` also matches `x` itself
+                pos += 1
+            else:
+                out.append(".*")
+            continue
+        close = pattern.find("]", pos + 2) if char == "[" else -1
+        if close > 0:
+            body = pattern[pos + 1 : close]
+            negated = body[0] in "!^"
+            body = re.sub(r"([\\\[\]^&~|])", r"\\\1", body[negated:])
+            out.append(f"[^/{body}]" if negated else f"[{body}]")
+            pos = close
+        else:
+            out.append({"*": "[^/]*", "?": "[^/]"}.get(char) or re.escape(char))
+        pos += 1
+    return "".join(out)

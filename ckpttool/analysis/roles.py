@@ -1,0 +1,207 @@
+"""What each checkpoint key is for: variable, slot, average, step, table, object graph.
+
+Two sources.  A graph that has the training ops says which variables an optimizer's ``Apply*`` op
+updates beside its first one: those are its slots, whatever they are called.  Without such a graph
+the role is inferred from names and shapes and marked so: TF1's slot creator names a slot
+``<variable>/<optimizer name>`` (``_1``, ``_2`` for the second and third), where the optimizer name
+is the optimizer's *name argument*, and gives it the variable's shape.
+Sources: ``tensorflow:python/training/slot_creator.py``, ``moving_averages.py``, ``optimizer.py``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from ckpttool.tensors import TensorSpec
+
+OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
+VALUE_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
+_SLOT_EDGE = "/.OPTIMIZER_SLOT/"
+
+ROLES = ("variable", "slot", "average", "step", "table", "object_graph", "other")
+
+
+class Role(NamedTuple):
+    """The role of one key; ``owner`` is the key that a slot or average belongs to.
+
+    ``inferred`` is True where only names and shapes speak for it.
+    """
+
+    role: str
+    owner: str | None = None
+    inferred: bool = True
+
+
+VARIABLE = Role("variable")
+_OTHER = Role("other")
+_STEP = Role("step")
+_TABLE = Role("table")
+_OPTIMIZER_STATE = Role("slot")
+
+# Default optimizer names of TF1 (core and contrib), and suffixes that well-known optimizers use.
+_OPTIMIZERS = (
+    "AdaMax|AdaMaxOptimizer|Adadelta|Adagrad|AdagradDA|Adam|AdamOptimizer|AdamW|AdamWOptimizer"
+    "|AddSign|Adafactor|CenteredRMSProp|Elastic|Ftrl|GGT|GradientDescent|LAMB|LARSOptimizer|LARS"
+    "|LazyAdam|LazyAdamOptimizer|Momentum|MomentumOptimizer|MomentumW|NadamOptimizer|Nadam"
+    "|PowerSign|ProximalAdagrad|ProximalGradientDescent|RMSProp|RMSPropOptimizer|SGD|Shampoo"
+    "|VariableClippingOptimizer|YellowFin|gradient_accumulator|grad_acc|mom|rms"
+)
+_SLOT_LEAF = re.compile(rf"(?:{_OPTIMIZERS}|adam_[mv]|lamb_[mv]|momentum|velocity)(?:_[0-9]+)?")
+_SLOT_TAIL = re.compile(r"_slot_(?:v|m|vr|vc)")
+_AVERAGE_LEAF = re.compile(r"ExponentialMovingAverage(?:_[0-9]+)?")
+_PART = re.compile(r"(?:part|t)_[0-9]+")
+_POWER = re.compile(r"beta[12]_power(?:_[0-9]+)?")
+_STEP_LEAF = re.compile(r"global_step|save_counter|local_step|iterations?|iter")
+_TABLE_KEY = re.compile(r".*(?:-keys|-values|/\.ATTRIBUTES/table-(?:keys|values))", re.DOTALL)
+_INTEGERS = frozenset(("int32", "int64", "uint32", "uint64"))
+_SPECIAL_LEAVES = frozenset(
+    ("VARIABLE_VALUE", "OBJECT_CONFIG_JSON", OBJECT_GRAPH_KEY)
+    + ("biased", "lr", "learning_rate", "decay", "rho", "momentum")
+)
+# Scopes that Keras optimizers of the TF1 era keep their anonymous state in.
+_KERAS_STATE = re.compile(
+    rf"(?:training(?:_[0-9]+)?/)?(?:{_OPTIMIZERS}|RMSprop|Adamax)(?:_[0-9]+)?"
+    r"/(?:Variable(?:_[0-9]+)?|iterations|lr|learning_rate|decay|rho|beta_[12]|momentum)"
+)
+
+
+def infer_roles(
+    specs: Mapping[str, TensorSpec], trainable: Iterable[str] = ()
+) -> dict[str, Role]:
+    """The roles that are not plain ``variable``, by key; keys left out are variables.
+
+    ``trainable`` names keys that a graph lists as trainable: they are variables whatever they
+    are called.
+    """
+    roles: dict[str, Role] = {}
+    certain = frozenset(trainable)
+    kinds: dict[str, str] = {}  # by last component: most are plain, and repeat
+    for name, spec in specs.items():
+        head, _, leaf = name.rpartition("/")
+        kind = kinds.get(leaf)
+        if kind is None:
+            kind = kinds[leaf] = _kind(leaf)
+        owner = specs.get(head)
+        if owner is None:
+            if kind == "plain":
+                continue
+        elif owner.shape == spec.shape and kind != "special":
+            # Nested under a variable of its own shape: a slot, whatever the optimizer's name.
+            if name not in certain:
+                roles[name] = Role("slot", head)
+            continue
+        if name not in certain:
+            role = _infer(name, head, leaf, spec, specs)
+            if role is not None:
+                roles[name] = role
+    return roles
+
+
+def _kind(leaf: str) -> str:
+    """Whether a last component is a ``slot`` word, needs a ``special`` look, or is ``plain``."""
+    if _SLOT_LEAF.fullmatch(leaf) or _SLOT_TAIL.search(leaf):
+        return "slot"
+    special = (
+        leaf in _SPECIAL_LEAVES
+        or leaf.startswith(("table-", "Variable", "beta_", "beta1_", "beta2_"))
+        or leaf.endswith(("-keys", "-values"))
+        or _AVERAGE_LEAF.fullmatch(leaf)
+        or _STEP_LEAF.fullmatch(leaf)
+    )
+    return "special" if special else "plain"
+
+
+def _infer(
+    name: str, head: str, leaf: str, spec: TensorSpec, specs: Mapping[str, TensorSpec]
+) -> Role | None:
+    if name == OBJECT_GRAPH_KEY:
+        return Role("object_graph", None, False)
+    if name.endswith(VALUE_SUFFIX) or "/.ATTRIBUTES/" in name:
+        return _infer_object_key(name, spec, specs)
+    if _STEP_LEAF.fullmatch(leaf) and not spec.shape and spec.dtype in _INTEGERS:
+        return _STEP
+    if leaf == "global_step" and not spec.shape:
+        return _STEP
+    if _POWER.fullmatch(leaf) and not spec.shape:
+        return _OPTIMIZER_STATE
+    if _TABLE_KEY.fullmatch(name) and _has_table_twin(name, specs):
+        return _TABLE
+    if _KERAS_STATE.fullmatch(name):
+        return _OPTIMIZER_STATE
+    if _AVERAGE_LEAF.fullmatch(leaf):
+        return Role("average", _owner(head, spec, specs))
+    if leaf == "biased" and head in specs:
+        return Role("average", head)
+    if leaf == "local_step":
+        return Role("other", head if head in specs else None)
+    return _infer_slot(head, leaf, spec, specs)
+
+
+def _infer_slot(
+    head: str, leaf: str, spec: TensorSpec, specs: Mapping[str, TensorSpec]
+) -> Role | None:
+    if head in specs and specs[head].shape == spec.shape:
+        return Role("slot", head)  # nested under a variable of its own shape: any optimizer name
+    tail = _SLOT_TAIL.search(leaf)
+    if tail:
+        owner = f"{head}/{leaf[: tail.start()]}" if head else leaf[: tail.start()]
+        return Role("slot", owner if owner in specs else None)
+    if _SLOT_LEAF.fullmatch(leaf):
+        owner_key = _owner(head, spec, specs)
+        # `momentum` and the like are also plain variable names: those need an owner to be slots.
+        if owner_key is not None or leaf[0].isupper():
+            return Role("slot", owner_key)
+    return None
+
+
+def _owner(head: str, spec: TensorSpec, specs: Mapping[str, TensorSpec]) -> str | None:
+    """The variable that ``head/<slot name>`` belongs to.
+
+    Tried in turn: the head itself; the head without a partition's ``part_0`` or ``t_0``; both
+    without leading scopes, for an optimizer that was built inside a variable scope
+    (``OptimizeLoss/dense/kernel/Adam``).
+    """
+    base, _, last = head.rpartition("/")
+    forms = [head, base] if base and _PART.fullmatch(last) else [head]
+    for form in forms:
+        if form in specs:
+            return form
+    for form in forms:
+        rest = form
+        while "/" in rest:
+            rest = rest.partition("/")[2]
+            found = specs.get(rest)
+            if found is not None and found.shape == spec.shape:
+                return rest
+    return None
+
+
+def _infer_object_key(
+    name: str, spec: TensorSpec, specs: Mapping[str, TensorSpec]
+) -> Role | None:
+    if "/.ATTRIBUTES/table-" in name:
+        return _TABLE
+    if not name.endswith(VALUE_SUFFIX):
+        return _OTHER  # OBJECT_CONFIG_JSON and other attributes that are no variable's value
+    path = name[: -len(VALUE_SUFFIX)]
+    owner, edge, _ = path.partition(_SLOT_EDGE)
+    if edge:
+        key = owner + VALUE_SUFFIX
+        return Role("slot", key if key in specs else None)
+    leaf = path.rpartition("/")[2]
+    if _STEP_LEAF.fullmatch(leaf.lstrip("_")) and not spec.shape and spec.dtype in _INTEGERS:
+        return _STEP
+    parts = path.split("/")
+    if any(part in ("optimizer", "_optimizer") for part in parts[:-1]):
+        # Keras 3 tracks a model's own weights under its optimizer too, and names the key by the
+        # shortest path: those stay variables.
+        return None if "_trainable_variables" in parts else _OPTIMIZER_STATE
+    return None
+
+
+def _has_table_twin(name: str, specs: Mapping[str, TensorSpec]) -> bool:
+    if name.endswith("-keys"):
+        return name[:-5] + "-values" in specs
+    return name[:-7] + "-keys" in specs

@@ -1,0 +1,257 @@
+"""The index of a V2 bundle: header, entries, and which entries are parts of others.
+
+Listing is the hot path: dtype and shape lead each entry and are the same for many, so their bytes
+are decoded once; offsets, sizes and checksums are parsed when a tensor is asked for.  Source:
+``tensorflow:core/protobuf/tensor_bundle.proto`` and ``core/util/tensor_bundle/tensor_bundle.cc``.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ckpttool.errors import CorruptError, InputError, Problem, corrupt
+from ckpttool.formats.ordered_code import Extent, decode_slice_key
+from ckpttool.formats.slice_layout import parse_extents, parse_shape
+from ckpttool.formats.table import Block, Table
+from ckpttool.names import decode_name
+from ckpttool.storage.wire import (
+    BYTES,
+    FIXED32,
+    VARINT,
+    WireError,
+    fields,
+    packed_varints,
+    signed,
+)
+from ckpttool.tensors import Shape, TensorSpec, dtype_from_enum
+
+VERSION = 1  # of the format that is read here: kTensorBundleVersion
+OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_SLICES_TAG = b"\x3a"  # field 7, length-delimited
+
+_Head = tuple[int, str, Shape]  # dtype enum, dtype name, shape
+
+
+class Header(NamedTuple):
+    """The bundle's header entry; ``endianness`` is ``little`` or ``big``."""
+
+    num_shards: int
+    endianness: str
+
+
+class Entry(NamedTuple):
+    """One bundle entry, whole.
+
+    ``crc32c`` is masked, as stored.  ``extents`` has one item a slice for the entry of a
+    partitioned variable, whose data is in entries of their own.
+    """
+
+    dtype_enum: int
+    shape: Shape
+    shard: int
+    offset: int
+    size: int
+    crc32c: int
+    extents: tuple[tuple[Extent, ...], ...]
+
+
+class BundleIndex:
+    """What an index lists: ``specs`` in key order, and entries that are parsed on request."""
+
+    def __init__(self) -> None:
+        self.header: Header | None = None
+        self.specs: dict[str, TensorSpec] = {}
+        self.partitioned: set[str] = set()
+        self.problems: dict[str, Problem] = {}  # entries that cannot be listed, and why
+        self._values: dict[str, bytes] = {}
+        self._parts: dict[bytes, bytes] = {}
+
+    def entry(self, name: str, path: str) -> Entry:
+        """The entry of a listed name."""
+        return parse_entry(self._values[name], path, name)
+
+    def part(self, key: bytes, path: str, name: str) -> Entry | None:
+        """The entry of one slice of ``name``, by its key."""
+        value = self._parts.get(key)
+        return None if value is None else parse_entry(value, path, name)
+
+
+def read_index(
+    table: Table, on_damage: Callable[[Block, CorruptError], None] | None = None
+) -> BundleIndex:
+    """Read all entries.  With ``on_damage``, blocks that are damaged are handed to it instead."""
+    index = BundleIndex()
+    heads: dict[bytes, _Head] = {}
+    # Hundreds of thousands of small tuples that all stay: collecting garbage meanwhile finds
+    # nothing and takes as long as the listing itself.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for block, contents, found in table.entries(on_damage):
+            _list_block(index, heads, table.path, block, contents, found)
+    finally:
+        if collecting:
+            gc.enable()
+    if index._parts:
+        _adopt_orphans(index, heads, table.path)
+    return index
+
+
+def _list_block(
+    index: BundleIndex,
+    heads: dict[bytes, _Head],
+    path: str,
+    block: Block,
+    contents: bytes,
+    found: list[tuple[bytes, int, int]],
+) -> None:
+    """Add a block's entries to the index: the loop that listing time is spent in."""
+    specs, values = index.specs, index._values
+    make = tuple.__new__  # a spec is a tuple; its own constructor takes twice the time
+    for key, start, stop in found:
+        value = contents[start:stop]
+        try:
+            end = 4 + value[3]
+            _, dtype, shape = heads[value[:end]]
+        except (IndexError, KeyError):
+            if not key:
+                index.header = parse_header(value, path)
+                continue
+            new = _new_head(index, heads, value, key, path, block.offset + start)
+            if new is None:
+                continue
+            (_, dtype, shape), end = new
+        if key[0] == 0:
+            index._parts[key] = value
+            continue
+        name = key.decode("utf-8", "surrogateescape")  # decode_name, without the call
+        if name in values:
+            raise corrupt(f"the index lists {name} twice", path, block.offset + start)
+        specs[name] = make(TensorSpec, (name, dtype, shape))
+        values[name] = value
+        if value.find(_SLICES_TAG, end) >= 0 and _has_slices(value):
+            index.partitioned.add(name)
+
+
+def parse_header(value: bytes, path: str) -> Header:
+    """A ``BundleHeaderProto``; refuses a version that this reader is too old for."""
+    shards = endianness = min_consumer = producer = 0
+    bad: list[int] = []
+    try:
+        for number, wire_type, a, b in fields(value):
+            if number == 1 and wire_type == VARINT:
+                shards = signed(a)
+            elif number == 2 and wire_type == VARINT:
+                endianness = a
+            elif number == 3 and wire_type == BYTES:
+                for inner, kind, c, d in fields(value, a, b):
+                    if inner == 1 and kind == VARINT:
+                        producer = signed(c)
+                    elif inner == 2 and kind == VARINT:
+                        min_consumer = signed(c)
+                    elif inner == 3:
+                        bad += packed_varints(value, c, d) if kind == BYTES else [c]
+    except WireError as error:
+        raise corrupt(f"the header entry is damaged: {error.message}", path) from error
+    if min_consumer > VERSION or VERSION in bad or producer < 0:
+        problem = Problem(
+            "INP003", "the bundle needs a newer reader", path, f"version {min_consumer}", "≤ 1"
+        )
+        raise InputError(problem)
+    if endianness > 1 or not 0 <= shards <= 1 << 20:
+        found = f"endianness {endianness}, {shards} shards"
+        raise corrupt("the header entry is damaged", path, found=found)
+    return Header(shards, "big" if endianness else "little")
+
+
+def parse_entry(value: bytes, path: str, name: str) -> Entry:
+    """A whole ``BundleEntryProto``; ``name`` is for the message."""
+    enum = shard = offset = size = crc = 0
+    shape: Shape = ()
+    extents = []
+    try:
+        for number, wire_type, a, b in fields(value):
+            if wire_type == VARINT:
+                if number == 1:
+                    enum = a
+                elif number == 3:
+                    shard = signed(a)
+                elif number == 4:
+                    offset = signed(a)
+                elif number == 5:
+                    size = signed(a)
+            elif number == 6 and wire_type == FIXED32:
+                crc = a
+            elif number == 2 and wire_type == BYTES:
+                shape = parse_shape(value, a, b)
+            elif number == 7 and wire_type == BYTES:
+                extents.append(parse_extents(value, a, b))
+    except WireError as error:
+        raise corrupt(f"the entry of {name} is damaged: {error.message}", path) from error
+    if shard < 0 or offset < 0 or size < 0:
+        found = f"shard {shard}, {size} bytes at {offset}"
+        raise corrupt(f"the entry of {name} is damaged", path, found=found)
+    return Entry(enum, shape, shard, offset, size, crc, tuple(extents))
+
+
+def _new_head(
+    index: BundleIndex, heads: dict[bytes, _Head], value: bytes, key: bytes, path: str, where: int
+) -> tuple[_Head, int] | None:
+    """Parse an entry whose leading bytes were not met yet, and remember them if they lead."""
+    name = decode_name(key)
+    try:
+        entry = parse_entry(value, path, name)
+    except CorruptError as error:
+        index.problems[name] = error.problems[0]._replace(where=f"{path}: byte {where}")
+        return None
+    if not entry.dtype_enum:
+        problem = Problem("INP004", f"the entry of {name} has no dtype", f"{path}: byte {where}")
+        index.problems[name] = problem
+        return None
+    head = (entry.dtype_enum, dtype_from_enum(entry.dtype_enum).name, entry.shape)
+    # The canonical form: a one-byte dtype, a shape shorter than 128 bytes, nothing repeated.
+    if len(value) > 3 and value[0] == 0x08 and value[1] < 0x80 and value[2] == 0x12:
+        end = 4 + value[3]
+        if value[3] < 0x80 and not any(n in (1, 2) for n, _, _, _ in fields(value, end)):
+            heads[value[:end]] = head
+            return head, end
+    return head, 0
+
+
+def _has_slices(value: bytes) -> bool:
+    return any(number == 7 and kind == BYTES for number, kind, _, _ in fields(value))
+
+
+def _adopt_orphans(index: BundleIndex, heads: dict[bytes, _Head], path: str) -> None:
+    """Keys that begin with a zero byte are slices only if their variable says so.
+
+    Any other is a tensor with an odd name, or a part whose variable is lost: listed, not hidden.
+    """
+    listed: dict[str, set[tuple[Extent, ...]]] = {}
+    orphans = []
+    for key in index._parts:
+        decoded = decode_slice_key(key)
+        if decoded:
+            name = decode_name(decoded[0])
+            if name not in listed:
+                known = name in index.partitioned
+                listed[name] = set(index.entry(name, path).extents) if known else set()
+            if decoded[1] in listed[name]:
+                continue
+        orphans.append(key)
+    if not orphans:
+        return
+    specs, values = {}, {}
+    for key in orphans:
+        value = index._parts.pop(key)
+        new = _new_head(index, heads, value, key, path, 0)
+        if new is not None:
+            name = decode_name(key)
+            specs[name] = TensorSpec(name, new[0][1], new[0][2])
+            values[name] = value
+            if _has_slices(value):
+                index.partitioned.add(name)
+    index.specs = {**specs, **index.specs}
+    index._values = {**values, **index._values}
