@@ -3,7 +3,7 @@
     python benchmarks/make_inputs.py [--out DIR] [--only NAME]
 
 bert     BERT-base with its Adam slots and `.meta`: 598 variables, 1.3 GB; and `bert_changed`,
-         the same checkpoint after every value moved a little
+         the same checkpoint with every tensor but the step changed
 index    100,000 small variables in one bundle, without a `.meta`
 graph    a `.meta` of 100,000 nodes beside a small checkpoint
 
@@ -44,7 +44,7 @@ def prefix(directory: Path, name: str) -> Path:
 
 
 def make_bert(directory: Path) -> None:
-    """Save BERT with random values, then once more with every value changed."""
+    """Save BERT with random values, then once more with every tensor changed."""
     tf = _tensorflow()
     from bert_graph import build_training_graph
 

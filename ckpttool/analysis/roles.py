@@ -10,7 +10,6 @@ Sources: ``tensorflow:python/training/slot_creator.py``, ``moving_averages.py``,
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -41,35 +40,39 @@ _TABLE = Role("table")
 _OPTIMIZER_STATE = Role("slot")
 
 # Default optimizer names of TF1 (core and contrib), and suffixes that well-known optimizers use.
-_OPTIMIZERS = (
-    "AdaMax|AdaMaxOptimizer|Adadelta|Adagrad|AdagradDA|Adam|AdamOptimizer|AdamW|AdamWOptimizer"
-    "|AddSign|Adafactor|CenteredRMSProp|Elastic|Ftrl|GGT|GradientDescent|LAMB|LARSOptimizer|LARS"
-    "|LazyAdam|LazyAdamOptimizer|Momentum|MomentumOptimizer|MomentumW|NadamOptimizer|Nadam"
-    "|PowerSign|ProximalAdagrad|ProximalGradientDescent|RMSProp|RMSPropOptimizer|SGD|Shampoo"
-    "|VariableClippingOptimizer|YellowFin|gradient_accumulator|grad_acc|mom|rms"
+# A set and string methods, no regular expression: compiling one of this size takes milliseconds.
+_OPTIMIZERS = frozenset(
+    ["AdaMax", "AdaMaxOptimizer", "Adadelta", "Adagrad", "AdagradDA", "Adam", "AdamOptimizer", "AdamW", "AdamWOptimizer", "AddSign", "Adafactor", "Adamax", "CenteredRMSProp", "Elastic", "Ftrl", "GGT", "GradientDescent", "LAMB", "LARSOptimizer", "LARS", "LazyAdam", "LazyAdamOptimizer", "Momentum", "MomentumOptimizer", "MomentumW", "NadamOptimizer", "Nadam", "PowerSign", "ProximalAdagrad", "ProximalGradientDescent", "RMSProp", "RMSprop", "RMSPropOptimizer", "SGD", "Shampoo", "VariableClippingOptimizer", "YellowFin", "gradient_accumulator", "grad_acc", "mom", "rms", "adam_m", "adam_v", "lamb_m", "lamb_v", "momentum", "velocity"]
 )
-_SLOT_LEAF = re.compile(rf"(?:{_OPTIMIZERS}|adam_[mv]|lamb_[mv]|momentum|velocity)(?:_[0-9]+)?")
-_SLOT_TAIL = re.compile(r"_slot_(?:v|m|vr|vc)")
-_AVERAGE_LEAF = re.compile(r"ExponentialMovingAverage(?:_[0-9]+)?")
-_PART = re.compile(r"(?:part|t)_[0-9]+")
-_POWER = re.compile(r"beta[12]_power(?:_[0-9]+)?")
-_STEP_LEAF = re.compile(r"global_step|save_counter|local_step|iterations?|iter")
-_TABLE_KEY = re.compile(r".*(?:-keys|-values|/\.ATTRIBUTES/table-(?:keys|values))", re.DOTALL)
+_SLOT_TAILS = ("_slot_v", "_slot_m", "_slot_vr", "_slot_vc")  # Adafactor of mesh-tensorflow
+_POWERS = frozenset(("beta1_power", "beta2_power"))
+_PARTS = frozenset(("part", "t"))
+_STEPS = frozenset(("global_step", "save_counter", "iteration", "iterations", "iter"))
+_AVERAGE = "ExponentialMovingAverage"
 _INTEGERS = frozenset(("int32", "int64", "uint32", "uint64"))
-_SPECIAL_LEAVES = frozenset(
-    ("VARIABLE_VALUE", "OBJECT_CONFIG_JSON", OBJECT_GRAPH_KEY)
-    + ("biased", "lr", "learning_rate", "decay", "rho", "momentum")
+_KERAS_STATE = frozenset(
+    ("Variable", "iterations", "lr", "learning_rate", "decay", "rho", "momentum", "beta")
 )
-# Scopes that Keras optimizers of the TF1 era keep their anonymous state in.
-_KERAS_STATE = re.compile(
-    rf"(?:training(?:_[0-9]+)?/)?(?:{_OPTIMIZERS}|RMSprop|Adamax)(?:_[0-9]+)?"
-    r"/(?:Variable(?:_[0-9]+)?|iterations|lr|learning_rate|decay|rho|beta_[12]|momentum)"
+_SPECIAL_LEAVES = (
+    frozenset(
+        ("VARIABLE_VALUE", "OBJECT_CONFIG_JSON", OBJECT_GRAPH_KEY, "biased", "local_step", _AVERAGE)
+    )
+    | _POWERS
+    | _STEPS
+    | _KERAS_STATE
 )
 
 
-def infer_roles(
-    specs: Mapping[str, TensorSpec], trainable: Iterable[str] = ()
-) -> dict[str, Role]:
+def _unnumbered(leaf: str) -> str:
+    """``leaf`` without a numeric ``_1`` suffix."""
+    if leaf[-1:].isdigit():
+        head, mark, digits = leaf.rpartition("_")
+        if mark and digits.isdigit():
+            return head
+    return leaf
+
+
+def infer_roles(specs: Mapping[str, TensorSpec], trainable: Iterable[str] = ()) -> dict[str, Role]:
     """The roles that are not plain ``variable``, by key; keys left out are variables.
 
     ``trainable`` names keys that a graph lists as trainable: they are variables whatever they
@@ -92,25 +95,18 @@ def infer_roles(
             if name not in certain:
                 roles[name] = Role("slot", head)
             continue
-        if name not in certain:
-            role = _infer(name, head, leaf, spec, specs)
-            if role is not None:
-                roles[name] = role
+        role = _infer(name, head, leaf, spec, specs)
+        if role is not None and (name not in certain or role.role == "step"):
+            roles[name] = role
     return roles
 
 
 def _kind(leaf: str) -> str:
     """Whether a last component is a ``slot`` word, needs a ``special`` look, or is ``plain``."""
-    if _SLOT_LEAF.fullmatch(leaf) or _SLOT_TAIL.search(leaf):
-        return "slot"
-    special = (
-        leaf in _SPECIAL_LEAVES
-        or leaf.startswith(("table-", "Variable", "beta_", "beta1_", "beta2_"))
-        or leaf.endswith(("-keys", "-values"))
-        or _AVERAGE_LEAF.fullmatch(leaf)
-        or _STEP_LEAF.fullmatch(leaf)
-    )
-    return "special" if special else "plain"
+    base = _unnumbered(leaf)
+    if base in _SPECIAL_LEAVES or leaf.startswith("table-") or leaf.endswith(("-keys", "-values")):
+        return "special"
+    return "slot" if base in _OPTIMIZERS or leaf.endswith(_SLOT_TAILS) else "plain"
 
 
 def _infer(
@@ -120,17 +116,18 @@ def _infer(
         return Role("object_graph", None, False)
     if name.endswith(VALUE_SUFFIX) or "/.ATTRIBUTES/" in name:
         return _infer_object_key(name, spec, specs)
-    if _STEP_LEAF.fullmatch(leaf) and not spec.shape and spec.dtype in _INTEGERS:
-        return _STEP
+    base = _unnumbered(leaf)
     if leaf == "global_step" and not spec.shape:
+        return _STEP  # of any dtype: float steps are in the wild
+    if leaf in _STEPS and not spec.shape and spec.dtype in _INTEGERS:
         return _STEP
-    if _POWER.fullmatch(leaf) and not spec.shape:
+    if base in _POWERS and not spec.shape:
         return _OPTIMIZER_STATE
-    if _TABLE_KEY.fullmatch(name) and _has_table_twin(name, specs):
+    if leaf.endswith(("-keys", "-values")) and _has_table_twin(name, specs):
         return _TABLE
-    if _KERAS_STATE.fullmatch(name):
+    if base in _KERAS_STATE and _is_optimizer_scope(head):
         return _OPTIMIZER_STATE
-    if _AVERAGE_LEAF.fullmatch(leaf):
+    if base == _AVERAGE:
         return Role("average", _owner(head, spec, specs))
     if leaf == "biased" and head in specs:
         return Role("average", head)
@@ -144,16 +141,22 @@ def _infer_slot(
 ) -> Role | None:
     if head in specs and specs[head].shape == spec.shape:
         return Role("slot", head)  # nested under a variable of its own shape: any optimizer name
-    tail = _SLOT_TAIL.search(leaf)
-    if tail:
-        owner = f"{head}/{leaf[: tail.start()]}" if head else leaf[: tail.start()]
+    if leaf.endswith(_SLOT_TAILS):
+        stem = leaf[: leaf.rindex("_slot_")]
+        owner = f"{head}/{stem}" if head else stem
         return Role("slot", owner if owner in specs else None)
-    if _SLOT_LEAF.fullmatch(leaf):
+    if _unnumbered(leaf) in _OPTIMIZERS:
         owner_key = _owner(head, spec, specs)
         # `momentum` and the like are also plain variable names: those need an owner to be slots.
         if owner_key is not None or leaf[0].isupper():
             return Role("slot", owner_key)
     return None
+
+
+def _is_optimizer_scope(scope: str) -> bool:
+    """Whether ``scope`` is where Keras of the TF1 era keeps an optimizer's anonymous state."""
+    head, _, leaf = scope.rpartition("/")
+    return _unnumbered(leaf) in _OPTIMIZERS and _unnumbered(head) in ("", "training")
 
 
 def _owner(head: str, spec: TensorSpec, specs: Mapping[str, TensorSpec]) -> str | None:
@@ -164,7 +167,11 @@ def _owner(head: str, spec: TensorSpec, specs: Mapping[str, TensorSpec]) -> str 
     (``OptimizeLoss/dense/kernel/Adam``).
     """
     base, _, last = head.rpartition("/")
-    forms = [head, base] if base and _PART.fullmatch(last) else [head]
+    forms = (
+        [head, base]
+        if base and last != _unnumbered(last) and _unnumbered(last) in _PARTS
+        else [head]
+    )
     for form in forms:
         if form in specs:
             return form
@@ -178,9 +185,7 @@ def _owner(head: str, spec: TensorSpec, specs: Mapping[str, TensorSpec]) -> str 
     return None
 
 
-def _infer_object_key(
-    name: str, spec: TensorSpec, specs: Mapping[str, TensorSpec]
-) -> Role | None:
+def _infer_object_key(name: str, spec: TensorSpec, specs: Mapping[str, TensorSpec]) -> Role | None:
     if "/.ATTRIBUTES/table-" in name:
         return _TABLE
     if not name.endswith(VALUE_SUFFIX):
@@ -191,7 +196,7 @@ def _infer_object_key(
         key = owner + VALUE_SUFFIX
         return Role("slot", key if key in specs else None)
     leaf = path.rpartition("/")[2]
-    if _STEP_LEAF.fullmatch(leaf.lstrip("_")) and not spec.shape and spec.dtype in _INTEGERS:
+    if leaf.lstrip("_") in _STEPS and not spec.shape and spec.dtype in _INTEGERS:
         return _STEP
     parts = path.split("/")
     if any(part in ("optimizer", "_optimizer") for part in parts[:-1]):

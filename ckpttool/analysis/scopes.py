@@ -27,7 +27,7 @@ class Scope:
     ``label`` is what to print: one component, several joined by ``/`` where a scope has a single
     child, or a fold such as ``layer_{0…11}``.  ``repeats`` is how many siblings the node stands
     for; ``parameters``, ``bytes`` and ``variables`` count the node with all below it, for all of
-    the repeats.
+    the repeats, but without followers: the lines that are shown add up.
     """
 
     __slots__ = (
@@ -201,11 +201,6 @@ def _sum_own(node: Scope) -> None:
         node.parameters += row.parameters
         node.bytes += row.bytes
         node.variables += 1
-    for follower in node.followers:
-        if follower.saved:
-            node.parameters += follower.parameters
-            node.bytes += follower.bytes
-            node.variables += 1
 
 
 def _sum_children(node: Scope) -> None:
@@ -251,9 +246,7 @@ def _numbers(label: str) -> list[tuple[str, str, int, str]]:
     ]
 
 
-def _fold(
-    children: list[Scope], splits: dict[str, list[tuple[str, str, int, str]]]
-) -> list[Scope]:
+def _fold(children: list[Scope], splits: dict[str, list[tuple[str, str, int, str]]]) -> list[Scope]:
     groups: dict[tuple[str, str, int], dict[int, tuple[int, str]]] = {}
     for index, child in enumerate(children):
         label = child.label

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 class VariableRow(NamedTuple):
     """One variable: a checkpoint key, or a graph variable that the checkpoint does not hold.
 
-    ``shape`` may hold -1 for a dimension that a graph leaves open.  ``bytes`` is the data's size
-    in the file (0 if not saved).  ``collections`` are the graph's collection keys, None where no
+    ``shape`` holds -1 for a dimension that a graph leaves open, and is None where it is not known
+    at all.  ``bytes`` is the data's size in the file (0 if not saved).  ``collections`` are the graph's collection keys, None where no
     graph says.  ``op`` is the op type of the graph's variable node.  ``graph_names`` are the
     names that the graph calls it by: several for a partitioned variable.
     """
 
     name: str
     dtype: str
-    shape: Shape
+    shape: Shape | None
     parameters: int
     bytes: int
     role: str
@@ -112,9 +112,7 @@ def tree(
         checkpoint.summary(),
         rows,
         total(rows),
-        tuple(
-            name for name in checkpoint.checkpoint_only() if names is None or name in names
-        ),
+        tuple(name for name in checkpoint.checkpoint_only() if names is None or name in names),
         checkpoint.notices(),
     )
 

@@ -66,7 +66,9 @@ def _global_options(
     color: Annotated[
         bool | None,
         typer.Option(
-            "--color/--no-color", help="Colours on or off; default: on a terminal.", show_default=False
+            "--color/--no-color",
+            help="Colours on or off; default: on a terminal.",
+            show_default=False,
         ),
     ] = None,
     quiet: Annotated[

@@ -32,9 +32,7 @@ def run(
     slots: Annotated[
         bool, typer.Option("--slots", help="List slots and averages, not fold them.")
     ] = False,
-    fold: Annotated[
-        bool, typer.Option(help="Fold numbered repeats such as layer_{0…11}.")
-    ] = True,
+    fold: Annotated[bool, typer.Option(help="Fold numbered repeats such as layer_{0…11}.")] = True,
     sort: Annotated[str, typer.Option(help="name, size or file (key order).")] = "name",
 ) -> int:
     """Show the variable scope tree: dtype, shape, size, role and collections."""

@@ -11,10 +11,11 @@ import gc
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ckpttool.errors import CorruptError, InputError, Problem, corrupt
+from ckpttool.errors import CorruptError, Problem, corrupt
 from ckpttool.formats.ordered_code import Extent, decode_slice_key
 from ckpttool.formats.slice_layout import parse_extents, parse_shape
 from ckpttool.formats.table import Block, Table
+from ckpttool.formats.versions import refuse_newer
 from ckpttool.names import decode_name
 from ckpttool.storage.wire import (
     BYTES,
@@ -22,12 +23,11 @@ from ckpttool.storage.wire import (
     VARINT,
     WireError,
     fields,
-    packed_varints,
     signed,
 )
 from ckpttool.tensors import Shape, TensorSpec, dtype_from_enum
 
-VERSION = 1  # of the format that is read here: kTensorBundleVersion
+MAX_SHARDS = 100_000
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _SLICES_TAG = b"\x3a"  # field 7, length-delimited
 
@@ -112,20 +112,20 @@ def _list_block(
     make = tuple.__new__  # a spec is a tuple; its own constructor takes twice the time
     for key, start, stop in found:
         value = contents[start:stop]
+        if key < b"\x01":
+            if key:
+                index._parts[key] = value
+            else:
+                index.header = parse_header(value, path)
+            continue
         try:
             end = 4 + value[3]
             _, dtype, shape = heads[value[:end]]
         except (IndexError, KeyError):
-            if not key:
-                index.header = parse_header(value, path)
-                continue
             new = _new_head(index, heads, value, key, path, block.offset + start)
             if new is None:
                 continue
             (_, dtype, shape), end = new
-        if key[0] == 0:
-            index._parts[key] = value
-            continue
         name = key.decode("utf-8", "surrogateescape")  # decode_name, without the call
         if name in values:
             raise corrupt(f"the index lists {name} twice", path, block.offset + start)
@@ -137,8 +137,7 @@ def _list_block(
 
 def parse_header(value: bytes, path: str) -> Header:
     """A ``BundleHeaderProto``; refuses a version that this reader is too old for."""
-    shards = endianness = min_consumer = producer = 0
-    bad: list[int] = []
+    shards = endianness = 0
     try:
         for number, wire_type, a, b in fields(value):
             if number == 1 and wire_type == VARINT:
@@ -146,21 +145,10 @@ def parse_header(value: bytes, path: str) -> Header:
             elif number == 2 and wire_type == VARINT:
                 endianness = a
             elif number == 3 and wire_type == BYTES:
-                for inner, kind, c, d in fields(value, a, b):
-                    if inner == 1 and kind == VARINT:
-                        producer = signed(c)
-                    elif inner == 2 and kind == VARINT:
-                        min_consumer = signed(c)
-                    elif inner == 3:
-                        bad += packed_varints(value, c, d) if kind == BYTES else [c]
+                refuse_newer(value, a, b, path)
     except WireError as error:
         raise corrupt(f"the header entry is damaged: {error.message}", path) from error
-    if min_consumer > VERSION or VERSION in bad or producer < 0:
-        problem = Problem(
-            "INP003", "the bundle needs a newer reader", path, f"version {min_consumer}", "≤ 1"
-        )
-        raise InputError(problem)
-    if endianness > 1 or not 0 <= shards <= 1 << 20:
+    if endianness > 1 or not 0 <= shards <= MAX_SHARDS:
         found = f"endianness {endianness}, {shards} shards"
         raise corrupt("the header entry is damaged", path, found=found)
     return Header(shards, "big" if endianness else "little")

@@ -39,13 +39,12 @@ class Block(NamedTuple):
 
 
 class MemoryFile:
-    """Bytes that are read like a file; ``base`` is the offset of the first one in the real file."""
+    """Bytes that are read like a file; ``path`` is where they came from."""
 
-    def __init__(self, path: str, data: bytes, base: int = 0) -> None:
+    def __init__(self, path: str, data: bytes) -> None:
         self.path = path
         self.size = len(data)
         self.data = data
-        self.base = base
 
     def pread(self, offset: int, length: int) -> bytes:
         """Bytes ``[offset, offset + length)``, fewer at the end."""
@@ -56,11 +55,15 @@ class MemoryFile:
 
 
 class Value(NamedTuple):
-    """The bytes of one entry's value: a range of ``file``, already checked."""
+    """The bytes of one entry's value: ``file[start:stop]``, already checked.
+
+    ``offset`` is where they, or the compressed block that holds them, lie in the table's file.
+    """
 
     file: RangedFile
     start: int
     stop: int
+    offset: int
 
 
 class Table:
@@ -76,6 +79,8 @@ class Table:
             self.size = len(data)
         self.blocks = self._index(self._footer())
         self._separators = [block.separator for block in self.blocks]
+        # The block of the last lookup: neighbours are often asked for one after the other.
+        self._last: tuple[Block, bytes, dict[bytes, tuple[int, int]]] | None = None
 
     def entries(
         self, on_damage: Callable[[Block, CorruptError], None] | None = None
@@ -103,13 +108,16 @@ class Table:
         block = self.blocks[position]
         if block.size > STREAM_BYTES and self._kind(block) == _RAW:
             return self._find_streamed(block, key)
-        contents = self.contents(block)
-        for found, start, stop in walk(contents, self.path, block.offset):
-            if found == key:
-                return Value(MemoryFile(self.path, contents, block.offset), start, stop)
-            if found > key:
-                break
-        return None
+        if self._last is None or self._last[0] != block:
+            contents = self.contents(block)
+            places = {k: (a, b) for k, a, b in walk(contents, self.path, block.offset)}
+            self._last = (block, contents, places)
+        _, contents, places = self._last
+        place = places.get(key)
+        if place is None:
+            return None
+        start = place[0] if self._kind(block) == _RAW else 0
+        return Value(MemoryFile(self.path, contents), *place, block.offset + start)
 
     def contents(self, block: Block) -> bytes:
         """A block's checked and decompressed contents."""
@@ -212,7 +220,7 @@ class Table:
                 raise _bad_entry(self.path, position)
             found = found[:shared] + head[at : at + rest]
             if found == key:
-                return Value(self._file, start, start + length)
+                return Value(self._file, start, start + length, start)
             position = start + length
         return None
 

@@ -15,6 +15,7 @@ from ckpttool.tensors import DType, dtype_from_enum
 
 MAX_RANK = 254  # tensorflow:core/framework/tensor_shape.h, TensorShape::MaxDimensions
 MAX_STRINGS = 10_000_000
+MAX_SPLAT = 1 << 16  # stored elements that are compared
 
 GraphShape = tuple[int | None, ...]
 
@@ -206,8 +207,8 @@ class TensorValue:
             return self._from_content(code, wanted)
         stored = self._from_fields(wanted)
         if not stored:
-            stored = [0]
-        return [*stored, *(stored[-1:] * (wanted - len(stored)))]
+            stored = self._integers([0])
+        return [*stored[:wanted], *(stored[-1:] * (wanted - len(stored)))]
 
     def splat(self) -> Any:
         """The one value of all elements; None if they differ, or there are none or no numbers."""
@@ -220,9 +221,11 @@ class TensorValue:
             if not first or size == 0:
                 return None
             return first[0] if _repeats(self._buf, start, end, size) else None
-        values = self._from_fields(self.count) if self.dtype.name in _CODES else None
-        if values is None:
+        if self.dtype.name not in _CODES:
             return None
+        values = self._from_fields(MAX_SPLAT)
+        if len(values) == MAX_SPLAT:
+            return None  # nobody stores one value so often element by element
         return (values or [0])[0] if len(set(values)) <= 1 else None
 
     def _from_content(self, code: str, wanted: int) -> list[Any]:
@@ -281,7 +284,7 @@ def _fixed(value: int, kind: int) -> float:
 
 def _packed(buf: bytes, start: int, end: int, code: str | None, wanted: int) -> list[Any]:
     if code is None:
-        out = []
+        out: list[int] = []
         while start < end and len(out) < wanted:
             value, start = wire.varint(buf, start, end)
             out.append(value)

@@ -71,8 +71,11 @@ class NodeTable:
             out.append(buf[pos + 2 : after])
             pos = after
         try:
-            out += [buf[a:b] for field, kind, a, b in wire.fields(buf, pos, stop)
-                    if field == 3 and kind == wire.BYTES]
+            out += [
+                buf[a:b]
+                for field, kind, a, b in wire.fields(buf, pos, stop)
+                if field == 3 and kind == wire.BYTES
+            ]
         except WireError as error:
             raise self.damaged(error) from error
         return out
@@ -112,9 +115,7 @@ class NodeTable:
         """The device that was asked for, empty if none."""
         device = b""
         try:
-            for field, kind, a, b in wire.fields(
-                self.buf, self.rests[number], self.stops[number]
-            ):
+            for field, kind, a, b in wire.fields(self.buf, self.rests[number], self.stops[number]):
                 if field == 4 and kind == wire.BYTES:
                     device = self.buf[a:b]
         except WireError as error:
@@ -143,9 +144,7 @@ class NodeTable:
 
 def graph_error(path: str, error: WireError) -> CorruptError:
     """A graph file that is no valid message, with the byte where it broke."""
-    return corrupt(
-        f"the graph file is damaged: {error.message}", path, error.offset, code="INP014"
-    )
+    return corrupt(f"the graph file is damaged: {error.message}", path, error.offset, code="INP014")
 
 
 def base_name(reference: bytes) -> bytes:

@@ -185,7 +185,7 @@ class _Parser:
             if done.table is not None:
                 parent.out.extend(wire.encode_bytes_field(2, bytes(done.out)))
         elif done.table is not None:
-            parent.out.append(done.number << 3 | wire.BYTES)  # the tables have fields 1 to 15 here
+            parent.out.extend(wire.encode_varint(done.number << 3 | wire.BYTES))
             parent.out.extend(wire.encode_varint(len(done.out)))
             parent.out.extend(done.out)
         if done.listed:

@@ -181,7 +181,7 @@ def _label_width(entry: _Entry, unicode: bool) -> int:
 
 
 def _shape(row: VariableRow) -> str:
-    if not row.saved and row.op is not None and row.parameters < 0:
+    if row.shape is None:
         return "?"
     return "[" + ", ".join("?" if size < 0 else str(size) for size in row.shape) + "]"
 
@@ -207,8 +207,8 @@ def _footer(
     yield []
     yield [
         (
-            f"{plural(totals.variables, 'tensor')}{dot}{plural(totals.parameters, 'parameter')}"
-            f"{dot}{human_bytes(totals.bytes)}",
+            (f"{plural(totals.variables, 'tensor')}{dot}{plural(totals.parameters, 'parameter')}"
+            f"{dot}{human_bytes(totals.bytes)}"),
             "title",
         )
     ]
@@ -218,8 +218,8 @@ def _footer(
             yield [
                 (f"  {role:<{width}}", "role"),
                 (
-                    f"  {item.variables:>7,}  {item.parameters:>15,}  "
-                    f"{human_bytes(item.bytes):>10}",
+                    (f"  {item.variables:>7,}  {item.parameters:>15,}  "
+                    f"{human_bytes(item.bytes):>10}"),
                     "",
                 ),
             ]
@@ -239,7 +239,9 @@ def _remark_lines(
     if inferred:
         yield [(f"roles inferred from names and shapes: {', '.join(sorted(inferred))}", "dim")]
     if painter.letters and painter.used:
-        legend = "  ".join(f"{_WORDS[key][1]} {_WORDS[key][0]}" for key in _WORDS if key in painter.used)
+        legend = "  ".join(
+            f"{_WORDS[key][1]} {_WORDS[key][0]}" for key in _WORDS if key in painter.used
+        )
         yield [(legend, "dim")]
     if suffix:
         yield [(f"keys end in {suffix}", "dim")]

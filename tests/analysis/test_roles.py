@@ -16,9 +16,7 @@ def roles(
         name: TensorSpec(name, (dtypes or {}).get(name, "float32"), shape)
         for name, shape in entries.items()
     }
-    return {
-        name: (role.role, role.owner) for name, role in infer_roles(specs, trainable).items()
-    }
+    return {name: (role.role, role.owner) for name, role in infer_roles(specs, trainable).items()}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,51 @@
+"""Inspect, compare and migrate TensorFlow 1.x checkpoints, without TensorFlow.
+
+The names below are the public API; each is loaded when it is first used, so that importing the
+package costs nothing.
+
+    >>> import ckpttool
+    >>> with ckpttool.open("sample_ckpts/my_scope") as checkpoint:  # doctest: +SKIP
+    ...     for row in ckpttool.tree(checkpoint).variables:
+    ...         print(row.name, row.dtype, row.shape, row.role)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ckpttool._version import __version__
+
+if TYPE_CHECKING:
+    from ckpttool.analysis.collections import collections
+    from ckpttool.analysis.show import show
+    from ckpttool.analysis.tree import tree
+    from ckpttool.checkpoint import Checkpoint
+    from ckpttool.checkpoint import open_checkpoint as open
+    from ckpttool.errors import CkptError
+
+# Public name to (module, attribute).
+_LAZY = {
+    "Checkpoint": ("ckpttool.checkpoint", "Checkpoint"),
+    "CkptError": ("ckpttool.errors", "CkptError"),
+    "collections": ("ckpttool.analysis.collections", "collections"),
+    "open": ("ckpttool.checkpoint", "open_checkpoint"),
+    "show": ("ckpttool.analysis.show", "show"),
+    "tree": ("ckpttool.analysis.tree", "tree"),
+}
+
+__all__ = ["Checkpoint", "CkptError", "__version__", "collections", "open", "show", "tree"]
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        module, attribute = _LAZY[name]
+    except KeyError:
+        raise AttributeError(f"module 'ckpttool' has no attribute {name!r}") from None
+    value = getattr(import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
