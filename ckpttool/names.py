@@ -95,7 +95,7 @@ def glob_matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
 def _translate(pattern: str) -> str:
     if not any(mark in pattern for mark in "*?["):
         return re.escape(pattern.rstrip("/")) + "(?:/.*)?"
-    out = []
+    out: list[str] = []
     pos = 0
     while pos < len(pattern):
         char = pattern[pos]

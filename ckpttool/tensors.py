@@ -132,4 +132,5 @@ def _numpy_dtype(array_type: str | None) -> np.dtype[Any]:
     except TypeError:
         import ml_dtypes
 
-        return np.dtype(getattr(ml_dtypes, array_type))
+        resolved: np.dtype[Any] = np.dtype(getattr(ml_dtypes, array_type))
+        return resolved

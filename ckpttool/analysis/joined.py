@@ -9,7 +9,6 @@ from typing import NamedTuple
 from ckpttool.analysis.roles import VARIABLE, Role, infer_roles
 from ckpttool.analysis.tree import VariableRow, element_bytes
 from ckpttool.errors import CkptError, Problem
-from ckpttool.formats.base import Reader
 from ckpttool.graph.graphkeys import CONSTANTS
 from ckpttool.graph.initializers import describe
 from ckpttool.graph.metagraph import MetaGraph
@@ -177,14 +176,20 @@ class JoinedGraph:
     # --- rows ------------------------------------------------------------------------------
 
     def saved_rows(
-        self, specs: Mapping[str, TensorSpec], roles: Mapping[str, Role], reader: Reader
+        self,
+        specs: Mapping[str, TensorSpec],
+        roles: Mapping[str, Role],
+        extents: Iterable[tuple[int, int]],
     ) -> Iterator[VariableRow]:
-        """One row per key; per key that the Saver would write, where only the graph is here."""
+        """One row per key; per key that the Saver would write, where only the graph is here.
+
+        ``extents`` are bytes and number of partitions, key by key.
+        """
         if not specs:
             yield from self._rows_of_saver(roles)
             return
         by_key = self.by_key
-        for name, spec in specs.items():
+        for (name, spec), (size, partitions) in zip(specs.items(), extents, strict=True):
             role = roles.get(name, VARIABLE)
             member = by_key.get(name)
             collections = trainable = op = None
@@ -198,13 +203,13 @@ class JoinedGraph:
                 spec.dtype,
                 spec.shape,
                 spec.parameters,
-                reader.stored_bytes(name),
+                size,
                 role.role,
                 role.owner,
                 collections,
                 trainable,
                 True,
-                max(len(reader.slices(name)), 1),
+                partitions,
                 op,
                 graph_names,
                 role.inferred,

@@ -18,9 +18,10 @@ class VariableRow(NamedTuple):
     """One variable: a checkpoint key, or a graph variable that the checkpoint does not hold.
 
     ``shape`` holds -1 for a dimension that a graph leaves open, and is None where it is not known
-    at all.  ``bytes`` is the data's size in the file (0 if not saved).  ``collections`` are the graph's collection keys, None where no
-    graph says.  ``op`` is the op type of the graph's variable node.  ``graph_names`` are the
-    names that the graph calls it by: several for a partitioned variable.
+    at all.  ``bytes`` is the data's size in the file (0 if not saved).  ``collections`` are the
+    graph's collection keys, None where no graph says.  ``op`` is the op type of the graph's
+    variable node.  ``graph_names`` are the names that the graph calls it by: several for a
+    partitioned variable.  ``inferred`` is True where only names and shapes speak for the role.
     """
 
     name: str

@@ -13,7 +13,7 @@ CheckpointArgument = Annotated[
     str,
     typer.Argument(
         metavar="CKPT",
-        help="A prefix, directory, member file, SavedModel, .h5, .keras, .safetensors, .npz or URL.",
+        help="Prefix, directory, member file, SavedModel, .h5, .keras, .safetensors, .npz or URL.",
         show_default=False,
     ),
 ]

@@ -7,7 +7,7 @@ stored checksum where the format has one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -64,6 +64,7 @@ class Reader(Protocol):
 
     info: CheckpointInfo
     specs: Mapping[str, TensorSpec]  # in the file's own order (sorted by key bytes in TF files)
+    partitioned: Collection[str]  # names of the variables that are stored in slices
 
     def stored_bytes(self, name: str) -> int:
         """Bytes that the tensor's data takes in the file (all its slices)."""

@@ -22,7 +22,7 @@ class Located(NamedTuple):
 
     path: str
     format: str
-    index: str | None
+    index: str | None  # type: ignore[assignment]  # hides tuple.index, which nobody calls
     shards: tuple[str, ...] = ()
     graphs: tuple[GraphSource, ...] = ()
     missing: tuple[str, ...] = ()

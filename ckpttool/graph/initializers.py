@@ -88,7 +88,7 @@ class _Reader:
             elif op == b"Merge":
                 following = self._branch(inputs)
             elif op in (b"If", b"StatelessIf", b"Cond"):
-                return self._named("initialized in a conditional", number)
+                return self._named(self._conditional(inputs), number)
             elif op in _ARITHMETIC:
                 step = self._affine(op, inputs)
                 if step is None:
@@ -99,6 +99,15 @@ class _Reader:
                 return self._source(number, tensor, inputs, (scale, offset, folded))
             tensor = following
         return None
+
+    def _conditional(self, inputs: list[bytes]) -> str:
+        """A conditional of functions: its branches are not looked into, its inputs are."""
+        table = self._table
+        for tensor in inputs[1:]:
+            number = table.index.get(base_name(tensor))
+            if number is not None and table.ops[number] in _READS:
+                return f"value of {decode_name(table.names[number])} (in a conditional)"
+        return "chosen in a conditional"
 
     def _branch(self, inputs: list[bytes]) -> bytes | None:
         """Of a conditional's outcomes, the one that is not just the variable itself."""

@@ -165,17 +165,17 @@ class GraphVariable:
         """``get_variable`` or ``tf.Variable``, where the name of its initial value shows it.
 
         ``tf.get_variable`` (also under ``tf.layers`` and Keras) makes the value in
-        ``<name>/Initializer/``; ``tf.Variable`` calls a given Python value
-        ``<name>/initial_value``.
+        ``<name>/Initializer/``; ``tf.Variable`` calls a given Python value ``initial_value``.
         """
         value = self.initial_value_name
         if value is None:
             return None
-        if value.startswith(self.name + "/Initializer/"):
-            return "get_variable"
-        if value.startswith(self.name + "/initial_value"):
+        own, _, rest = value.rpartition(":")[0].partition(self.name + "/")
+        if own or not rest:
+            return None
+        if rest.rpartition("/")[2].startswith("initial_value"):
             return "tf.Variable"
-        return None
+        return "get_variable" if rest.startswith("Initializer/") else None
 
     @property
     def scope(self) -> str:

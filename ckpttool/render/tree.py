@@ -207,8 +207,10 @@ def _footer(
     yield []
     yield [
         (
-            (f"{plural(totals.variables, 'tensor')}{dot}{plural(totals.parameters, 'parameter')}"
-            f"{dot}{human_bytes(totals.bytes)}"),
+            (
+                f"{plural(totals.variables, 'tensor')}{dot}{plural(totals.parameters, 'parameter')}"
+                f"{dot}{human_bytes(totals.bytes)}"
+            ),
             "title",
         )
     ]
@@ -218,8 +220,10 @@ def _footer(
             yield [
                 (f"  {role:<{width}}", "role"),
                 (
-                    (f"  {item.variables:>7,}  {item.parameters:>15,}  "
-                    f"{human_bytes(item.bytes):>10}"),
+                    (
+                        f"  {item.variables:>7,}  {item.parameters:>15,}  "
+                        f"{human_bytes(item.bytes):>10}"
+                    ),
                     "",
                 ),
             ]

@@ -218,7 +218,9 @@ def test_text_form_gives_the_same_graph(tf: Any, real_ckpts: Path, name: str) ->
         (graph,) = parse_graphs(text, name, "meta_graph")
         assert [str(c) for c in graph.collections] == [str(c) for c in binary.collections]
         for key, collection in graph.collections.items():
-            assert collection.raw_items == binary.collections[key].raw_items
+            # The text of an Any is its content, and has more than one serialization.
+            if collection.kind != "any":
+                assert collection.raw_items == binary.collections[key].raw_items
         _same_nodes(tf, graph.nodes, proto.graph_def.node)
         assert join(graph) == join(binary)
 
@@ -505,7 +507,7 @@ def test_membership_in_collections(tf: Any, v1: Any) -> None:
     with v1.Graph().as_default():
         v1.get_variable("frozen", [2], trainable=False)
         v1.get_variable("local", [2], collections=["local_variables"], trainable=False)
-        v1.get_variable("model", [2], collections=["variables", "model_variables"])
+        v1.get_variable("model", [2], collections=["variables", "model_variables"], trainable=False)
         v1.train.get_or_create_global_step()
         raw = v1.train.export_meta_graph().SerializeToString()
     (graph,) = parse_graphs(raw, "x.meta", "meta_graph")
@@ -570,7 +572,7 @@ def test_initializers(tf: Any, v1: Any, resource: bool) -> None:
     assert found["filled"].text == "zeros"
     assert found["gamma"].text == "op: Maximum of RandomGamma"
     assert found["fed"].text == "fed by the program (placeholder)"
-    assert found["copied"].text in ("zeros", "value of filled")
+    assert found["copied"].text.startswith("value of filled")
     made = {variable.name: variable.made_by for variable in variables(graph)}
     assert (made["tn"], made["given"], made["gamma"]) == ("get_variable", "tf.Variable", None)
 
