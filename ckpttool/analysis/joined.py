@@ -10,7 +10,6 @@ from ckpttool.analysis.roles import VARIABLE, Role, infer_roles
 from ckpttool.analysis.tree import VariableRow, element_bytes
 from ckpttool.errors import CkptError, Problem
 from ckpttool.graph.graphkeys import CONSTANTS
-from ckpttool.graph.initializers import describe
 from ckpttool.graph.metagraph import MetaGraph
 from ckpttool.graph.nodes import base_name
 from ckpttool.graph.savers import SaverJoin, join
@@ -76,6 +75,8 @@ class JoinedGraph:
         member = self.by_key.get(key)
         if member is None or not member.variables:
             return None
+        from ckpttool.graph.initializers import describe
+
         try:
             found = describe(self.graph, member.variables[0])
         except CkptError as error:

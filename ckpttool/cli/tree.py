@@ -7,11 +7,9 @@ from typing import Annotated
 import typer
 
 from ckpttool.analysis.roles import ROLES
-from ckpttool.analysis.tree import SORTS, tree
-from ckpttool.checkpoint import open_checkpoint
-from ckpttool.cli import emit
+from ckpttool.analysis.tree import SORTS
+from ckpttool.cli.actions import show_tree
 from ckpttool.cli.options import CheckpointArgument, ExcludeOption, MatchOption, choice
-from ckpttool.render.tree import TreeOptions, tree_lines
 
 
 def run(
@@ -24,7 +22,9 @@ def run(
     ] = None,
     role: Annotated[
         list[str] | None,
-        typer.Option(help="variable, slot, average, step, table, object_graph or other."),
+        typer.Option(
+            metavar="ROLE", help="variable, slot, average, step, table, object_graph or other."
+        ),
     ] = None,
     depth: Annotated[
         int | None, typer.Option(min=1, help="Scopes below this level are summed up.")
@@ -33,27 +33,21 @@ def run(
         bool, typer.Option("--slots", help="List slots and averages, not fold them.")
     ] = False,
     fold: Annotated[bool, typer.Option(help="Fold numbered repeats such as layer_{0…11}.")] = True,
-    sort: Annotated[str, typer.Option(help="name, size or file (key order).")] = "name",
+    sort: Annotated[
+        str, typer.Option(metavar="ORDER", help="name, size or file (key order).")
+    ] = "name",
 ) -> int:
     """Show the variable scope tree: dtype, shape, size, role and collections."""
     choice("--role", role or (), ROLES)
     choice("--sort", [sort], SORTS)
-    with open_checkpoint(ckpt) as checkpoint:
-        result = tree(
-            checkpoint,
-            match=match or (),
-            exclude=exclude or (),
-            collections=collection or (),
-            roles=role or (),
-            sort=sort,
-        )
-    if emit.SETTINGS.json:
-        from ckpttool.render.tree_json import tree_body
-
-        emit.data(tree_body(result), result.notices)
-    else:
-        sink = emit.out()
-        options = TreeOptions(depth, slots, fold, sort)
-        sink.write(tree_lines(result, options, sink.layout))
-        emit.words(result.notices, "note")
-    return 0
+    return show_tree(
+        ckpt,
+        match=match or (),
+        exclude=exclude or (),
+        collections=collection or (),
+        roles=role or (),
+        depth=depth,
+        slots=slots,
+        fold=fold,
+        sort=sort,
+    )

@@ -187,29 +187,34 @@ def parse_entry(value: bytes, path: str, name: str) -> Entry:
 def _new_head(
     index: BundleIndex, heads: dict[bytes, _Head], value: bytes, key: bytes, path: str, where: int
 ) -> tuple[_Head, int] | None:
-    """Parse an entry whose leading bytes were not met yet, and remember them if they lead."""
+    """Dtype and shape of an entry whose leading bytes were not met yet, and where they end.
+
+    None, with the reason in ``index.problems``, if it has none.  An entry that is damaged further
+    on is listed all the same: it is an error when it is read.
+    """
     name = decode_name(key)
+    # The canonical form: a one-byte dtype, then a shape shorter than 128 bytes.
+    end = 0
+    if len(value) > 3 and value[0] == 0x08 and value[1] < 0x80 and value[2] == 0x12:
+        end = 4 + value[3] if value[3] < 0x80 else 0
     try:
-        entry = parse_entry(value, path, name)
+        entry = parse_entry(value[:end] if end else value, path, name)
+        if not entry.dtype_enum:
+            raise corrupt(f"the entry of {name} has no dtype", path)
     except CorruptError as error:
         index.problems[name] = error.problems[0]._replace(where=f"{path}: byte {where}")
         return None
-    if not entry.dtype_enum:
-        problem = Problem("INP004", f"the entry of {name} has no dtype", f"{path}: byte {where}")
-        index.problems[name] = problem
-        return None
     head = (entry.dtype_enum, dtype_from_enum(entry.dtype_enum).name, entry.shape)
-    # The canonical form: a one-byte dtype, a shape shorter than 128 bytes, nothing repeated.
-    if len(value) > 3 and value[0] == 0x08 and value[1] < 0x80 and value[2] == 0x12:
-        end = 4 + value[3]
-        if value[3] < 0x80 and not any(n in (1, 2) for n, _, _, _ in fields(value, end)):
-            heads[value[:end]] = head
-            return head, end
-    return head, 0
+    if 0 < end <= len(value):
+        heads[value[:end]] = head
+    return head, end
 
 
 def _has_slices(value: bytes) -> bool:
-    return any(number == 7 and kind == BYTES for number, kind, _, _ in fields(value))
+    try:
+        return any(number == 7 and kind == BYTES for number, kind, _, _ in fields(value))
+    except WireError:
+        return False  # an error when the entry is read
 
 
 def _adopt_orphans(index: BundleIndex, heads: dict[bytes, _Head], path: str) -> None:

@@ -223,9 +223,9 @@ def read_collection(name: str, buf: bytes, start: int, end: int, table: NodeTabl
     return Collection(name, kind, items, table)
 
 
-def saver_def(raw: bytes) -> SaverDef:
-    """A SaverDef.  Raises :class:`WireError`."""
-    found = decode("SaverDef", raw)
+def saver_def(buf: bytes, start: int = 0, end: int | None = None) -> SaverDef:
+    """The SaverDef in ``buf[start:end]``.  Raises :class:`WireError`."""
+    found = decode("SaverDef", buf, start, end)
     return SaverDef(
         found.get("filename_tensor_name", ""),
         found.get("save_tensor_name", ""),

@@ -60,7 +60,7 @@ _ROWS = (
     ("resources", "RESOURCES", "resources with an initializer, shared by all workers"),
     ("local_resources", "LOCAL_RESOURCES", "resources with an initializer, of one process"),
     ("saveable_objects", "SAVEABLE_OBJECTS", "what else a Saver saves: tables, iterators"),
-    ("_STREAMING_MODEL_PORTS", "_STREAMING_MODEL_PORTS", "inputs and outputs of a stream"),
+    ("streaming_model_ports", "_STREAMING_MODEL_PORTS", "inputs and outputs of a stream"),
     ("unbound_inputs", None, "tensors that a caller must feed"),
     ("saved_model_assets", None, "asset files of a SavedModel"),
     ("saved_model_main_op", None, "run when a SavedModel is loaded"),

@@ -30,14 +30,17 @@ MAX_META_GRAPHS = 1000
 
 _MESSAGES = {"meta_graph": "MetaGraphDef", "graph_def": "GraphDef", "saved_model": "SavedModel"}
 # What a text file's first fields can only be.
+# Patterns are compiled when they are used: a binary file, the usual one, needs none.
 _TEXT_KINDS = (
-    ("saved_model", re.compile(rb"^(?:saved_model_schema_version|meta_graphs)\b", re.M)),
-    ("meta_graph", re.compile(
-        rb"^(?:meta_info_def|graph_def|saver_def|collection_def|signature_def)\b", re.M)),
-    ("graph_def", re.compile(rb"^(?:node|versions|library)\b", re.M)),
-)  # fmt: skip
-_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
-_TEXT_START = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t\r\n\f\v]+|#[^\n]*\n)*(?:[A-Za-z_\[]|\Z)")
+    ("saved_model", rb"(?m)^(?:saved_model_schema_version|meta_graphs)\b"),
+    (
+        "meta_graph",
+        rb"(?m)^(?:meta_info_def|graph_def|saver_def|collection_def|signature_def)\b",
+    ),
+    ("graph_def", rb"(?m)^(?:node|versions|library)\b"),
+)
+_TEXT_START = rb"(?:\xef\xbb\xbf)?(?:[ \t\r\n\f\v]+|#[^\n]*\n)*(?:[A-Za-z_\[]|\Z)"
+_CONTROL = bytes(byte for byte in range(0x20) if byte not in b"\t\n\v\f\r") + b"\x7f"
 _SNIFF = 4096
 
 
@@ -218,7 +221,9 @@ def parse_graphs(raw: bytes, path: str, kind: str) -> list[MetaGraph]:
 def is_text(raw: bytes) -> bool:
     """Whether a graph file is in text form: no control bytes in it, as every binary one has."""
     head = raw[:_SNIFF]
-    return _CONTROL.search(head) is None and _TEXT_START.match(head) is not None
+    if len(head.translate(None, _CONTROL)) < len(head):
+        return False
+    return re.match(_TEXT_START, head) is not None
 
 
 def _from_text(raw: bytes, path: str, kind: str) -> bytes:
@@ -240,7 +245,7 @@ def _text_kind(raw: bytes, kind: str) -> str:
     firsts = [
         (match.start(), name)
         for name, pattern in _TEXT_KINDS
-        if (match := pattern.search(raw, 0, 1 << 20))
+        if (match := re.search(pattern, raw[: 1 << 20]))
     ]
     return min(firsts)[1] if firsts else kind
 
@@ -294,7 +299,7 @@ def _meta_graph(buf: bytes, start: int, end: int, path: str, kind: str) -> MetaG
         elif field == 2:
             graph.libraries += scan_nodes(graph.table, a, b)
         elif field == 3 and b > a:
-            graph.saver_def = saver_def(buf[a:b])
+            graph.saver_def = saver_def(buf, a, b)
         elif field == 4:
             collections.append((a, b))
         elif field == 5:

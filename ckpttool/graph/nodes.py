@@ -10,7 +10,7 @@ Layout: ``tensorflow:core/framework/graph.proto`` (GraphDef: 1 node, 2 library) 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ckpttool.errors import CorruptError, corrupt
@@ -33,7 +33,7 @@ class NodeTable:
     do not come first).  Methods take node numbers; :class:`CorruptError` reports damage.
     """
 
-    __slots__ = ("_consumers", "_index", "buf", "names", "ops", "path", "rests", "stops")
+    __slots__ = ("_by_op", "_consumers", "_index", "buf", "names", "ops", "path", "rests", "stops")
 
     def __init__(self, buf: bytes, path: str) -> None:
         self.buf = buf
@@ -43,6 +43,7 @@ class NodeTable:
         self.rests: list[int] = []
         self.stops: list[int] = []
         self._index: dict[bytes, int] | None = None
+        self._by_op: dict[bytes, list[int]] | None = None
         self._consumers: dict[bytes, list[int]] | None = None
 
     def __len__(self) -> int:
@@ -55,9 +56,24 @@ class NodeTable:
             self._index = dict(zip(self.names, range(len(self.names)), strict=True))
         return self._index
 
-    def with_ops(self, ops: frozenset[bytes]) -> list[int]:
+    @property
+    def by_op(self) -> dict[bytes, list[int]]:
+        """Node numbers by op, in graph order."""
+        if self._by_op is None:
+            found: dict[bytes, list[int]] = {}
+            for number, op in enumerate(self.ops):
+                if op in found:
+                    found[op].append(number)
+                else:
+                    found[op] = [number]
+            self._by_op = found
+        return self._by_op
+
+    def with_ops(self, ops: Iterable[bytes]) -> list[int]:
         """Numbers of the nodes whose op is one of ``ops``, in graph order."""
-        return [number for number, op in enumerate(self.ops) if op in ops]
+        by_op = self.by_op
+        found = [by_op[op] for op in ops if op in by_op]
+        return found[0] if len(found) == 1 else sorted(number for part in found for number in part)
 
     def inputs(self, number: int) -> list[bytes]:
         """Raw inputs: ``name``, ``name:output`` or ``^control``."""

@@ -217,10 +217,10 @@ def _from_save_ops(graph: MetaGraph, scope: str, ops: Iterable[int]) -> SaverJoi
         names = constant_strings(table, inputs[1]) if len(inputs) > 1 else []
         specs = constant_strings(table, inputs[2]) if skip == 3 and len(inputs) > 2 else []
         for position, (name, tensor) in enumerate(zip(names, inputs[skip:], strict=False)):
-            parts = joined.setdefault(decode_name(name), [])
-            text = decode_name(specs[position]) if position < len(specs) else ""
-            spec = parse_slice_spec(text) if text else None
-            parts += [SavedPart(variable, spec) for variable in tracer.variables(tensor)]
+            text = specs[position] if position < len(specs) else b""
+            spec = parse_slice_spec(decode_name(text)) if text else None
+            parts = [SavedPart(variable, spec) for variable in tracer.variables(tensor)]
+            joined.setdefault(decode_name(name), []).extend(parts)
     return SaverJoin(scope, "save_op", {key: tuple(v) for key, v in joined.items()}, {})
 
 
@@ -328,7 +328,9 @@ class _Tracer:
     def variables(self, tensor: bytes) -> list[str]:
         """Names of the variables (tables, …) behind ``tensor``; nearly always one."""
         table = self._table
-        number = table.index.get(base_name(tensor))
+        number = table.index.get(tensor)
+        if number is None:
+            number = table.index.get(base_name(tensor))
         for _ in range(_MAX_CHAIN):
             if number is None:
                 return []

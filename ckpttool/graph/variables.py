@@ -197,47 +197,58 @@ def variables(graph: MetaGraph) -> list[GraphVariable]:
     table = graph.table
     numbers = {table.names[number]: number for number in variable_nodes(graph)}
     records: dict[bytes, VariableDef] = {}
-    members: dict[bytes, list[str]] = {}
-    trainable: set[bytes] = set()
-    has_collections = False
-    for key, collection in graph.collections.items():
-        if collection.kind == "variable":
-            found = collection.variables
-            has_collections = True
-            for record in found:
-                if record.name not in records:
-                    records[record.name] = record
-            names = [record.name for record in found]
-        else:
-            names = list(_variables_in_nodes(collection.node_references(), numbers))
-            has_collections = has_collections or (bool(names) and key == "trainable_variables")
-        if key == "trainable_variables":
-            trainable.update(names)
-        for name in names:
-            members.setdefault(name, []).append(key)
+    members = _membership(graph, numbers, records)
     for name in members:
         if name not in numbers:
             # A collection may hold a variable of an op that VARIABLE_OPS does not list.
             numbers[name] = table.index.get(name, -1)
-    return [
-        GraphVariable(
-            graph,
-            name,
-            number if number >= 0 else None,
-            records.get(name),
-            # Collections come in sorted order; a name may be in one of them twice.
-            tuple(dict.fromkeys(members.get(name, ()))),
-            name in trainable if has_collections else None,
+    known = bool(records) or any("trainable_variables" in keys for keys in members.values())
+    trainable = {
+        keys: "trainable_variables" in keys if known else None for keys in set(members.values())
+    }
+    elsewhere = False if known else None
+    found = []
+    for name, number in numbers.items():
+        keys = members.get(name, ())
+        node = number if number >= 0 else None
+        found.append(
+            GraphVariable(
+                graph, name, node, records.get(name), keys, trainable.get(keys, elsewhere)
+            )
         )
-        for name, number in numbers.items()
-    ]
+    return found
+
+
+def _membership(
+    graph: MetaGraph, numbers: dict[bytes, int], records: dict[bytes, VariableDef]
+) -> dict[bytes, tuple[str, ...]]:
+    """The collections of each variable, sorted; fills ``records`` with the first of each."""
+    members: dict[bytes, tuple[str, ...]] = {}
+    for key, collection in graph.collections.items():  # in sorted order
+        names: list[bytes] = []
+        for record in collection.variables:
+            records.setdefault(record.name, record)
+            names.append(record.name)
+        names += _variables_in_nodes(collection.node_references(), numbers)
+        # One tuple for each combination: a graph has many variables and few combinations.
+        longer: dict[tuple[str, ...], tuple[str, ...]] = {}
+        for name in names:
+            keys = members.get(name, ())
+            if keys[-1:] == (key,):
+                continue  # twice in one collection
+            following = longer.get(keys)
+            if following is None:
+                following = longer[keys] = (*keys, key)
+            members[name] = following
+    return members
 
 
 def variable_nodes(graph: MetaGraph) -> list[int]:
     """Numbers of the nodes that hold a variable or table, in graph order."""
     table = graph.table
-    known = {op for op in set(table.ops) if op in VARIABLE_OPS or op.endswith(b"VarHandleOp")}
-    return table.with_ops(frozenset(known))
+    return table.with_ops(
+        [op for op in table.by_op if op in VARIABLE_OPS or op.endswith(b"VarHandleOp")]
+    )
 
 
 def _variables_in_nodes(references: list[bytes], numbers: dict[bytes, int]) -> Iterator[bytes]:

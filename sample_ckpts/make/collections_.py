@@ -25,7 +25,8 @@ def collections_variables(made: Sample) -> None:
             )
             v1.get_variable("temperature", [], trainable=False)
         v1.get_variable("seen", [], tf.int32, collections=[KEYS.LOCAL_VARIABLES], trainable=False)
-        v1.get_variable("total", [2], collections=[KEYS.LOCAL_VARIABLES, KEYS.METRIC_VARIABLES])
+        metric = [KEYS.LOCAL_VARIABLES, KEYS.METRIC_VARIABLES]
+        v1.get_variable("total", [2], collections=metric, trainable=False)
         step = v1.train.get_or_create_global_step()
         average = v1.train.ExponentialMovingAverage(0.9, num_updates=step)
         train = v1.train.GradientDescentOptimizer(0.1).minimize(loss_of(outputs), global_step=step)
@@ -76,8 +77,10 @@ def collections_training(made: Sample) -> None:
 
 @sample("collections_lists")
 def collections_lists(made: Sample) -> None:
-    """Custom collections of every kind: node, bytes, int64, float and Any lists, an empty one,
-    and a Saver."""
+    """Custom collections of every kind: node, bytes, int64, float and Any lists, and a Saver.
+
+    An empty collection is not exported.
+    """
     with made.graph():
         weights = v1.get_variable("weights", [2, 2])
         v1.add_to_collection("nodes", weights)

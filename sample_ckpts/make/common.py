@@ -24,7 +24,7 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # tf.keras is tf_keras, as in
 import google_crc32c
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow.core.protobuf import meta_graph_pb2, trackable_object_graph_pb2
 from tensorflow.python.framework import meta_graph
 from tensorflow.python.training.saving import saveable_object, saveable_object_util
 
@@ -33,6 +33,7 @@ v1.logging.set_verbosity(v1.logging.FATAL)
 
 V1 = v1.train.SaverDef.V1
 JsonDict = dict[str, Any]
+OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 MAX_VALUES = 12  # manifests hold the CRC-32C of this many tensors a sample
 
 
@@ -51,6 +52,7 @@ class Recipe:
 
 
 RECIPES: list[Recipe] = []
+MADE: dict[str, JsonDict] = {}  # manifest entries so far, by path: twins copy their truth
 
 
 def sample(
@@ -204,18 +206,18 @@ class Sample:
         extra: JsonDict | None = None,
     ) -> None:
         """Add one manifest entry."""
-        self.entries.append(
-            {
-                "path": self.relative(path),
-                "format": format,
-                "script": self.script,
-                "shows": shows or self.recipe.shows,
-                "has_graph": has_graph,
-                "step": step,
-                **(extra or {}),
-                "expect": truth,
-            }
-        )
+        entry = {
+            "path": self.relative(path),
+            "format": format,
+            "script": self.script,
+            "shows": shows or self.recipe.shows,
+            "has_graph": has_graph,
+            "step": step,
+            **(extra or {}),
+            "expect": truth,
+        }
+        self.entries.append(entry)
+        MADE[entry["path"]] = entry
 
     def relative(self, path: Path) -> str:
         """The path as the manifest writes it."""
@@ -279,13 +281,14 @@ def roles_of(keys: Mapping[str, str], about: Saved, graph: tf.Graph) -> dict[str
     (``beta1_power``) has no owner.
     """
     roles: dict[str, JsonDict] = {}
+    names = {**{item.op.name: item.op.name for item in v1.global_variables()}, **keys}
     for optimizer in about.optimizers:
         for variable in optimizer.variables():
             roles[variable.op.name] = {"role": "slot", "owner": None}
         for slot_name in optimizer.get_slot_names():
             for slots in optimizer._slots[slot_name].values():
                 roles[slots.op.name] = {"role": "slot", "owner": None}
-            for name, key in keys.items():
+            for name, key in names.items():
                 variable = _variable(graph, name)
                 slot = None if variable is None else optimizer.get_slot(variable, slot_name)
                 if slot is not None:
@@ -294,7 +297,9 @@ def roles_of(keys: Mapping[str, str], about: Saved, graph: tf.Graph) -> dict[str
     for average in about.averages:
         for variable, shadow in average._averages.items():
             variable = variable.deref() if hasattr(variable, "deref") else variable
-            owner = keys.get(variable.op.name)
+            owner = names.get(variable.op.name, variable.op.name)
+            if keys.get(shadow.op.name) == owner:
+                owner = None  # saved under the variable's own name, in its place
             roles[shadow.op.name] = {"role": "average", "owner": owner}
     step = v1.train.get_global_step(graph)
     if step is not None:
@@ -349,20 +354,40 @@ def graph_truth(
         )
     if definition is not None:
         rows += [
-            {
-                "name": name,
-                "dtype": variable.dtype.base_dtype.name,
-                "shape": variable.shape.as_list(),
-                **roles.get(name, {"role": "variable", "owner": None}),
-                "trainable": "trainable_variables" in collections[name],
-                "saved": False,
-                "collections": sorted(collections[name]),
-                "partitions": 1,
-            }
+            _unsaved_row(name, variable, collections, roles)
             for name, variable in found.items()
             if name not in keys
         ]
     return expectation(rows, values_of(prefix, specs, about.values), definition, about.dups)
+
+
+def meta_truth(path: Path, about: Saved) -> JsonDict:
+    """The truth of a .meta without a checkpoint, written from the default graph."""
+    graph = v1.get_default_graph()
+    definition = meta_graph.read_meta_graph_file(str(path))
+    collections, found = memberships(graph, definition)
+    rows = [
+        _unsaved_row(name, found[name], collections, roles_of({}, about, graph)) for name in found
+    ]
+    return expectation(rows, {}, definition, about.dups)
+
+
+def _unsaved_row(
+    name: str,
+    variable: Any,
+    collections: Mapping[str, set[str]],
+    roles: Mapping[str, JsonDict],
+) -> JsonDict:
+    return {
+        "name": name,
+        "dtype": variable.dtype.base_dtype.name,
+        "shape": variable.shape.as_list(),
+        **roles.get(name, {"role": "variable", "owner": None}),
+        "trainable": "trainable_variables" in collections[name],
+        "saved": False,
+        "collections": sorted(collections[name]),
+        "partitions": 1,
+    }
 
 
 def _known_spec(key: str, parts: Sequence[Any]) -> tuple[str, list[int]]:
@@ -447,6 +472,56 @@ def plain_rows(specs: Mapping[str, tuple[str, list[int]]]) -> list[JsonDict]:
         }
         for key, (dtype, shape) in specs.items()
     ]
+
+
+def object_truth(
+    prefix: Path, roles: Mapping[str, tuple[str, str | None]] | None = None
+) -> JsonDict:
+    """The truth of an object-based checkpoint, by the object graph that it holds.
+
+    ``roles`` gives role and owner where only the maker knows them, all by full name.
+    """
+    reader = tf.train.load_checkpoint(str(prefix))
+    graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(
+        reader.get_tensor(OBJECT_GRAPH)
+    )
+    known: dict[str, tuple[str, str | None]] = {OBJECT_GRAPH: ("object_graph", None)}
+    names: dict[str, str] = {}
+    keys = [node.attributes[0].checkpoint_key if node.attributes else "" for node in graph.nodes]
+    for node, key in zip(graph.nodes, keys, strict=True):
+        if key:
+            names[key] = node.attributes[0].full_name
+        for slot in node.slot_variables:
+            owner = keys[slot.original_variable_node_id]
+            known[keys[slot.slot_variable_node_id]] = ("slot", owner)
+    for child in graph.nodes[0].children:
+        if child.local_name == "save_counter":
+            known[keys[child.node_id]] = ("step", None)
+    by_name = {name: key for key, name in names.items()}
+    for name, (role, owner_name) in (roles or {}).items():
+        known[by_name[name]] = (role, None if owner_name is None else by_name[owner_name])
+    rows = plain_rows(read_specs(prefix))
+    for row in rows:
+        row["role"], row["owner"] = known.get(row["name"], ("variable", None))
+        row["full_name"] = names.get(row["name"])
+    return expectation(rows, values_of(prefix, read_specs(prefix)))
+
+
+def twin_truth(source: str, twin: Path, graph: bool = False) -> JsonDict:
+    """The truth of a copy: what was said of the original, after TensorFlow has read the copy."""
+    original = MADE[source]["expect"]
+    specs = read_specs(twin)
+    rows = [dict(row) for row in original["variables"] if row["saved"] or graph]
+    for row in rows:
+        if not graph:
+            row.update(trainable=None, collections=None)
+        if row["saved"] and specs[row["name"]] != (row["dtype"], row["shape"]):
+            raise RuntimeError(f"{twin}: {row['name']} differs from {source}")
+    truth = expectation(rows, original["values_crc32c"])
+    for key, value in original["values_crc32c"].items():
+        if array_crc(restore(twin, key, specs)) != value:
+            raise RuntimeError(f"{twin}: the value of {key} differs from {source}")
+    return {**truth, "collections": original["collections"] if graph else None}
 
 
 def values_of(

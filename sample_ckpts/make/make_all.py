@@ -30,6 +30,13 @@ MODULES = (
     "partitions",
     "v1_files",
     "dtypes",
+    "optimizers",
+    "duplicates",
+    "handmade",
+    "saved_models",
+    "tf2",
+    "odd_names",
+    "damage",
 )
 
 
@@ -96,6 +103,7 @@ def main() -> None:
     root: Path = options.out.resolve()
     root.mkdir(parents=True, exist_ok=True)
     old = read_manifest(root / "MANIFEST.json")
+    common.MADE.update({row["path"]: row for row in old["samples"]})
     manifest: dict[str, Any] = {"schema": 1, "samples": [], "damaged": []}
     for recipe in common.RECIPES:
         made = make(recipe, root) if options.only in recipe.folder else None

@@ -17,8 +17,7 @@ def partitioned_graph() -> tuple[tf.Tensor, v1.train.Optimizer]:
             "columns", [2, 5], partitioner=v1.fixed_size_partitioner(2, axis=1)
         )
         bias = v1.get_variable("bias", [5])
-    looked = v1.nn.embedding_lookup(rows, [0, 4, 9], partition_strategy="div")
-    flow = tf.matmul(looked, tf.convert_to_tensor(columns)) + bias
+    flow = tf.matmul(tf.convert_to_tensor(rows), tf.convert_to_tensor(columns)) + bias
     optimizer = v1.train.AdamOptimizer(0.01)
     step = v1.train.get_or_create_global_step()
     return optimizer.minimize(loss_of(flow), global_step=step), optimizer
@@ -64,10 +63,11 @@ def partitioned_by_hand(made: Sample) -> None:
 def sharded_graph() -> tuple[tf.Tensor, v1.train.Optimizer]:
     """Variables on three devices: the train op and the optimizer."""
     flow: Any = tf.ones([1, 3])
+    task = "/job:localhost/replica:0/task:0"
     for index in range(3):
-        with tf.device(f"/job:localhost/replica:0/task:0/device:CPU:{index}"):
+        with tf.device(f"{task}/device:CPU:{index}"):
             flow = tf.matmul(flow, v1.get_variable(f"layer_{index}/kernel", [3, 3]))
-    with tf.device("/device:CPU:0"):
+    with tf.device(f"{task}/device:CPU:0"):
         step = v1.train.get_or_create_global_step()
     optimizer = v1.train.MomentumOptimizer(0.1, 0.9)
     return optimizer.minimize(loss_of(flow), global_step=step), optimizer

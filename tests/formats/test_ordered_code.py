@@ -79,8 +79,16 @@ def test_keys_round_trip_and_nothing_else_decodes(
 
 @pytest.mark.parametrize(
     "key",
-    [b"", b"plain", b"\0a", b"\0\0\x02\0", b"\0\xff\x01\0\x01\0", b"\0\0\x01\x09" + b"1" * 9]
-    + [b"\0\0\x01\x02\xff\xff", b"\0\0\x01\x01\x01" + b"\xff" * 12],
+    [
+        b"",
+        b"plain",
+        b"\0a",
+        b"\0\0\x02\0",
+        b"\0\xff\x01\0\x01\0",
+        b"\0\0\x01\x09" + b"1" * 9,
+        b"\0\0\x01\x02\xff\xff",
+        b"\0\0\x01\x01\x01" + b"\xff" * 12,
+    ],
 )
 def test_other_keys_are_not_slices(key: bytes) -> None:
     assert decode_slice_key(key) is None

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ckpttool.formats.base import GraphSource
+from ckpttool.graph.graphkeys import CONSTANTS
 from ckpttool.graph.initializers import describe
 from ckpttool.graph.metagraph import MetaGraph, load_graphs, parse_graphs
 from ckpttool.graph.savers import join, saver_joins
@@ -625,3 +626,11 @@ def test_names_are_kept_as_bytes(tf: Any) -> None:
     assert [variable.dtype for variable in variables(graph)] == ["float32"] * 3
     assert [encode_name(name) for name in graph.nodes][1] == "é/ü".encode()
     assert all(variable.trainable is None for variable in variables(graph))
+
+
+def test_every_constant_of_graph_keys_is_known(v1: Any) -> None:
+    keys = v1.GraphKeys
+    theirs = {name: getattr(keys, name) for name in dir(keys) if name.strip("_").isupper()}
+    theirs = {name: raw for name, raw in theirs.items() if isinstance(raw, str)}
+    theirs.pop("VARIABLES")  # an old name of GLOBAL_VARIABLES
+    assert theirs == CONSTANTS
