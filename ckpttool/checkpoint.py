@@ -18,7 +18,7 @@ from ckpttool.analysis.tree import CheckpointSummary, VariableRow
 from ckpttool.errors import CkptError, Problem
 from ckpttool.formats.base import CheckpointInfo, Reader
 from ckpttool.formats.registry import FORMATS, open_reader
-from ckpttool.tensors import BY_NAME, TensorSpec
+from ckpttool.tensors import Shape, TensorSpec, dtype_named
 
 if TYPE_CHECKING:
     from ckpttool.analysis.joined import JoinedGraph
@@ -105,37 +105,54 @@ class Checkpoint:
 
     def _plain_rows(self) -> list[VariableRow]:
         roles = self.roles
-        extents = self.extents()
         make = tuple.__new__  # half the cost of the constructor, 100,000 times
         rows: list[VariableRow] = []
-        for (name, spec), (size, partitions) in zip(self.specs.items(), extents, strict=True):
+        add = rows.append
+        extents: dict[tuple[str, Shape], tuple[int, int, int]] = {}  # few are different
+        for name, dtype, shape in self.specs.values():
+            parameters, size, parts = extents.get((dtype, shape)) or self._extent(
+                name, dtype, shape, extents
+            )
             role, owner, inferred = roles.get(name, VARIABLE)
-            _, dtype, shape = spec
             # fmt: off
-            rows.append(make(VariableRow, (
-                name, dtype, shape, prod(shape), size, role, owner,
-                None, None, True, partitions, None, (), inferred,
+            add(make(VariableRow, (
+                name, dtype, shape, parameters, size, role, owner,
+                None, None, True, parts, None, (), inferred,
             )))
             # fmt: on
         return rows
 
-    def extents(self) -> Iterator[tuple[int, int]]:
-        """Bytes in the file and number of partitions of each key, in order.
-
-        The size of most tensors follows from dtype and shape; the file is asked for strings.
-        """
-        reader = self.reader
-        partitioned = reader.partitioned
-        item_sizes = {name: dtype.itemsize for name, dtype in BY_NAME.items()}
+    def extents(self) -> Iterator[tuple[int, int, int]]:
+        """Elements, bytes in the file and number of partitions of each key, in order."""
+        known: dict[tuple[str, Shape], tuple[int, int, int]] = {}
         for name, dtype, shape in self.specs.values():
-            item_size = item_sizes.get(dtype, 0)
-            try:
-                size = prod(shape) * item_size if item_size else reader.stored_bytes(name)
-                yield size, len(reader.slices(name)) if name in partitioned else 1
-            except CkptError as error:
-                # A damaged entry is still a key: list it, and say what is wrong with it.
-                self._problems += error.problems
-                yield prod(shape) * item_size, 1
+            yield known.get((dtype, shape)) or self._extent(name, dtype, shape, known)
+
+    def _extent(
+        self,
+        name: str,
+        dtype: str,
+        shape: Shape,
+        known: dict[tuple[str, Shape], tuple[int, int, int]],
+    ) -> tuple[int, int, int]:
+        """One key's extent; kept in ``known`` where it follows from dtype and shape alone.
+
+        The size of most tensors does; the file is asked for strings and partitions.  With any
+        partitioned variable in the file nothing is kept, for its shape may be another's too.
+        """
+        parameters = prod(shape)
+        size = parameters * dtype_named(dtype).itemsize
+        try:
+            if not size and parameters:
+                size = self.reader.stored_bytes(name)
+            parts = len(self.reader.slices(name)) if name in self.reader.partitioned else 1
+        except CkptError as error:
+            # A damaged entry is still a key: list it, and say what is wrong with it.
+            self._problems += error.problems
+            parts = 1
+        if not self.reader.partitioned and dtype_named(dtype).itemsize:
+            known[dtype, shape] = (parameters, size, parts)
+        return parameters, size, parts
 
     def rows(self) -> Sequence[VariableRow]:
         """One row per key in the file's order, then the graph's variables that are not saved."""

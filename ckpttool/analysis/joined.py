@@ -180,17 +180,19 @@ class JoinedGraph:
         self,
         specs: Mapping[str, TensorSpec],
         roles: Mapping[str, Role],
-        extents: Iterable[tuple[int, int]],
+        extents: Iterable[tuple[int, int, int]],
     ) -> Iterator[VariableRow]:
         """One row per key; per key that the Saver would write, where only the graph is here.
 
-        ``extents`` are bytes and number of partitions, key by key.
+        ``extents`` are elements, bytes and number of partitions, key by key.
         """
         if not specs:
             yield from self._rows_of_saver(roles)
             return
         by_key = self.by_key
-        for (name, spec), (size, partitions) in zip(specs.items(), extents, strict=True):
+        for (name, spec), (parameters, size, partitions) in zip(
+            specs.items(), extents, strict=True
+        ):
             role = roles.get(name, VARIABLE)
             member = by_key.get(name)
             collections = trainable = op = None
@@ -203,7 +205,7 @@ class JoinedGraph:
                 name,
                 spec.dtype,
                 spec.shape,
-                spec.parameters,
+                parameters,
                 size,
                 role.role,
                 role.owner,

@@ -2,6 +2,9 @@
 
 Works on rows alone.  Nothing is lost in folding: a fold names what it stands for, and its
 parameter and byte counts are those of all its members.
+
+Large models repeat themselves, so a scope's contents are worked out once: scopes that hold the
+same names, dtypes, shapes and roles share one list of children.
 """
 
 from __future__ import annotations
@@ -30,35 +33,43 @@ class Scope:
     the repeats, but without followers: the lines that are shown add up.
     """
 
-    __slots__ = (
-        "bytes",
-        "children",
-        "followers",
-        "label",
-        "parameters",
-        "path",
-        "repeats",
-        "row",
-        "signature",
-        "variables",
-    )
+    # Class attributes, not slots: most nodes are leaves that set few of them.
+    row: VariableRow | None = None
+    children: Sequence[Scope] = ()
+    followers: Sequence[VariableRow] = ()
+    repeats = 1
+    parameters = 0
+    bytes = 0
+    variables = 0
+    signature = 0
 
-    def __init__(self, label: str, path: str, row: VariableRow | None = None) -> None:
+    def __init__(self, label: str) -> None:
         self.label = label
-        self.path = path
-        self.row = row
-        self.children: list[Scope] = []
-        self.followers: list[VariableRow] = []
-        self.repeats = 1
-        self.parameters = 0
-        self.bytes = 0
-        self.variables = 0
-        self.signature = 0
 
 
-class _Fold(NamedTuple):
-    label: str
-    members: list[Scope]
+class _Open(Scope):
+    """A scope whose contents are still arriving: variables as ``(label, row)``, and scopes."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.entries: list[_Open | tuple[str, VariableRow]] = []
+
+
+class _Contents(NamedTuple):
+    children: Sequence[Scope]
+    parameters: int
+    bytes: int
+    variables: int
+    signature: int
+
+
+class _Number(NamedTuple):
+    """One number in a label, with the text before and after it."""
+
+    before: str
+    after: str
+    value: int
+    digits: str
 
 
 def build(
@@ -79,213 +90,238 @@ def build(
     rows = list(rows)
     followers: dict[str, list[VariableRow]] = {}
     if not expand_slots:
-        present = {row.name for row in rows}
-        kept = []
-        for row in rows:
-            if row.owner is not None and row.owner in present:
-                followers.setdefault(row.owner, []).append(row)
-            else:
-                kept.append(row)
-        rows = kept
-    root = _grow(rows, followers, len(strip_suffix), strip_suffix)
-    _finish(root, fold=fold, sort=sort)
-    return root
+        rows = _set_followers_apart(rows, followers)
+    scopes = _grow(rows, strip_suffix)
+    builder = _Builder(followers, fold=fold, sort=sort)
+    # Parents were made before their children, so this goes from the leaves to the root.
+    for scope in reversed(scopes):
+        builder.finish(scope, is_root=scope is scopes[0])
+    return scopes[0]
 
 
-def _grow(
-    rows: Sequence[VariableRow],
-    followers: dict[str, list[VariableRow]],
-    cut: int,
-    strip_suffix: str,
-) -> Scope:
-    root = Scope("", "")
-    scopes: dict[str, Scope] = {"": root}
+def _set_followers_apart(
+    rows: list[VariableRow], followers: dict[str, list[VariableRow]]
+) -> list[VariableRow]:
+    """The rows without an owner among them; the others go to ``followers``, by owner."""
+    present = {row[0] for row in rows}
+    kept = []
     for row in rows:
-        name = row.name
-        shown = name[:-cut] if cut and name.endswith(strip_suffix) else name
-        if shown.count("/") > MAX_DEPTH:
-            node = Scope(shown, name)
-            root.children.append(node)
+        owner = row[6]
+        if owner is None or owner not in present:
+            kept.append(row)
+        elif owner in followers:
+            followers[owner].append(row)
         else:
-            node = _place(shown, scopes)
-        if node.row is not None:  # the same shown name twice: keep both
-            twin = Scope(node.label, name)
-            _parent(shown, scopes).children.append(twin)
-            node = twin
-        node.row = row
-        if name in followers:
-            node.followers = followers[name]
-    return root
+            followers[owner] = [row]
+    return kept
 
 
-def _place(path: str, scopes: dict[str, Scope]) -> Scope:
-    """The node at ``path``, made with its ancestors where they are not there yet."""
-    node = scopes.get(path)
-    if node is not None and path:
-        return node
+def _grow(rows: Sequence[VariableRow], strip_suffix: str) -> list[_Open]:
+    """Every scope, root first, with its entries in the order of ``rows``."""
+    root = _Open("")
+    scopes: dict[str, _Open] = {"": root}
+    shown_names: list[str] = []
+    for row in rows:
+        shown = row[0]
+        if strip_suffix and shown.endswith(strip_suffix):
+            shown = shown[: -len(strip_suffix)]
+        head, _, leaf = shown.rpartition("/")
+        if not head or (len(shown) > MAX_DEPTH and shown.count("/") > MAX_DEPTH):
+            root.entries.append((shown, row))  # keeps the slash of a name that starts with one
+        else:
+            scope = scopes.get(head)
+            if scope is None:
+                scope = _open(head, scopes)
+            scope.entries.append((leaf, row))
+        shown_names.append(shown)
+    both = (scopes.keys() & set(shown_names)) - {""}
+    if both:
+        _attach(rows, shown_names, both, scopes)
+    return list(scopes.values())
+
+
+def _open(path: str, scopes: dict[str, _Open]) -> _Open:
+    """The scope at ``path``, made with its ancestors where they are not there yet."""
     missing = []
-    at = path
-    while True:
-        head, slash, leaf = at.rpartition("/")
-        missing.append((at, leaf))
-        if not slash:
-            parent = scopes[""]
-            break
-        # A leading slash makes an empty component; "" is the root's key, so mark it apart.
-        at = head or "\0/"
-        found = scopes.get(at)
-        if found is not None:
-            parent = found
-            break
-        if at == "\0/":
-            missing.append((at, ""))
-            parent = scopes[""]
-            break
-    for full, leaf in reversed(missing):
-        child = Scope(leaf, full)
-        if full:
-            scopes[full] = child
-        parent.children.append(child)
-        parent = child
-    return parent
+    while path and path not in scopes:
+        missing.append(path)
+        path = path.rpartition("/")[0]
+    scope = scopes[path]
+    for full in reversed(missing):
+        child = _Open(full[len(path) + 1 :] if path else full)
+        scope.entries.append(child)
+        scopes[full] = child
+        scope = child
+        path = full
+    return scope
 
 
-def _parent(path: str, scopes: dict[str, Scope]) -> Scope:
-    return scopes.get(path.rpartition("/")[0]) or scopes[""]
+def _attach(
+    rows: Sequence[VariableRow], shown_names: list[str], both: set[str], scopes: dict[str, _Open]
+) -> None:
+    """Move variables that are scopes as well from their parents' entries to their own scopes."""
+    moved = set()
+    for row, shown in zip(rows, shown_names, strict=True):
+        if shown in both and scopes[shown].row is None:
+            scopes[shown].row = row
+            moved.add(id(row))
+    parents = {shown.rpartition("/")[0] for shown in both}
+    for path in parents:
+        scope = scopes[path]
+        scope.entries = [
+            entry
+            for entry in scope.entries
+            if isinstance(entry, _Open) or id(entry[1]) not in moved
+        ]
 
 
-def _finish(root: Scope, *, fold: bool, sort: str) -> None:
-    """Sum up, sort, join single-child chains and fold, bottom up.
+class _Builder:
+    """Sorts, folds, joins and sums up scopes whose sub-scopes are finished.
 
-    Written with an explicit stack: a hostile name may nest ten thousand scopes deep.  Labels
-    repeat a great deal in large models, so what is worked out of a label is kept.
+    What is worked out of a label, and of a scope's contents, is kept: both repeat a great deal.
     """
-    keys: dict[str, tuple[object, ...]] = {}
-    splits: dict[str, list[tuple[str, str, int, str]]] = {}
 
-    def by_name(child: Scope) -> tuple[object, ...]:
-        key = keys.get(child.label)
+    def __init__(self, followers: dict[str, list[VariableRow]], *, fold: bool, sort: str) -> None:
+        self._followers = followers
+        self._folding = fold
+        self._sort = sort
+        self._contents: dict[tuple[object, ...], _Contents] = {}
+        self._keys: dict[str, tuple[object, ...]] = {}
+        self._numbers: dict[str, list[_Number]] = {}
+
+    def finish(self, scope: _Open, *, is_root: bool) -> None:
+        """Give ``scope`` its children, sums and signature."""
+        # The key holds the entries' signatures as they are, not hashed: equal keys mean equal
+        # contents, for certain at this level.
+        key = tuple(
+            [
+                (entry.label, entry.signature)
+                if isinstance(entry, _Open)
+                else (entry[0], *self._row_key(entry[1]))
+                for entry in scope.entries
+            ]
+        )
+        contents = self._contents.get(key)
+        if contents is None:
+            contents = self._contents[key] = self._work_out(scope, hash(key))
+        scope.entries = []
+        scope.children, scope.parameters, scope.bytes, scope.variables, signature = contents
+        row = scope.row
+        if row is not None:
+            self._own(scope, row)
+            scope.signature = hash((signature, self._row_key(row)))
+        else:
+            scope.signature = signature
+            if len(scope.children) == 1 and not is_root:
+                _join_chain(scope)
+
+    def _row_key(self, row: VariableRow) -> tuple[object, ...]:
+        """What must be equal for two variables to be shown as one."""
+        name, dtype, shape, _, _, role, _, collections, _, saved, parts, op, _, _ = row
+        followers = self._followers.get(name)
+        if followers is None:
+            return dtype, shape, role, collections, saved, parts, op
+        cut = len(name)
+        kept = [
+            (item[0][cut:] if item[0].startswith(name) else item[0].rpartition("/")[2], item[2])
+            for item in followers
+        ]
+        return dtype, shape, role, collections, saved, parts, op, tuple(kept)
+
+    def _work_out(self, scope: _Open, signature: int) -> _Contents:
+        children: list[Scope] = []
+        for entry in scope.entries:
+            if isinstance(entry, _Open):
+                children.append(entry)
+            else:
+                leaf = Scope(entry[0])
+                leaf.row = entry[1]
+                self._own(leaf, entry[1])
+                leaf.signature = hash(self._row_key(entry[1]))
+                children.append(leaf)
+        if self._sort == "name":
+            children.sort(key=self._by_name)
+        elif self._sort == "size":
+            children.sort(key=lambda child: -child.bytes)
+        if self._folding and len(children) >= MIN_FOLD:
+            children = self._fold(children)
+        return _Contents(
+            children,
+            sum([child.parameters for child in children]),
+            sum([child.bytes for child in children]),
+            sum([child.variables for child in children]),
+            signature,
+        )
+
+    def _own(self, node: Scope, row: VariableRow) -> None:
+        """Count the node's own variable, and give it its followers."""
+        if row.saved:
+            node.parameters += row.parameters
+            node.bytes += row.bytes
+            node.variables += 1
+        node.followers = self._followers.get(row.name, ())
+
+    def _by_name(self, child: Scope) -> tuple[object, ...]:
+        key = self._keys.get(child.label)
         if key is None:
-            key = keys[child.label] = natural_key(child.label)
+            key = self._keys[child.label] = natural_key(child.label)
         return key
 
-    order = [root]
-    for item in order:
-        if item.children:
-            order.extend(item.children)
-    for item in reversed(order):
-        children = item.children
-        if children:
-            if len(children) > 1:
-                if sort == "name":
-                    children.sort(key=by_name)
-                elif sort == "size":
-                    children.sort(key=_by_size)
-                if fold and len(children) >= MIN_FOLD:
-                    item.children = _fold(children, splits)
-            _sum_children(item)
-        _sum_own(item)
-        if item is not root:
-            if item.row is None and len(item.children) == 1:
-                _join_chain(item)
-            item.signature = _signature(item)
+    def _fold(self, children: list[Scope]) -> list[Scope]:
+        groups: dict[tuple[str, str, int], dict[int, tuple[int, str]]] = {}
+        for index, child in enumerate(children):
+            numbers = self._numbers.get(child.label)
+            if numbers is None:
+                numbers = self._numbers[child.label] = _numbers(child.label)
+            for before, after, value, digits in numbers:
+                group = groups.setdefault((before, after, child.signature), {})
+                group.setdefault(value, (index, digits))  # `01` beside `1` stays out
+        if not any(len(group) >= MIN_FOLD for group in groups.values()):
+            return children
+        folded: dict[int, Scope | None] = {}
+        for (before, after, _), group in sorted(groups.items(), key=lambda item: -len(item[1])):
+            chosen = [group[value] for value in sorted(group) if group[value][0] not in folded]
+            if len(chosen) >= MIN_FOLD:
+                label = f"{before}{{{_ranges([digits for _, digits in chosen])}}}{after}"
+                folded.update((index, None) for index, _ in chosen)
+                first = min(index for index, _ in chosen)
+                folded[first] = _folded(label, [children[index] for index, _ in chosen])
+        return [
+            kept
+            for index, child in enumerate(children)
+            if (kept := folded.get(index, child)) is not None
+        ]
 
 
-def _by_size(child: Scope) -> int:
-    return -child.bytes
-
-
-def _sum_own(node: Scope) -> None:
-    row = node.row
-    if row is not None and row.saved:
-        node.parameters += row.parameters
-        node.bytes += row.bytes
-        node.variables += 1
-
-
-def _sum_children(node: Scope) -> None:
-    for child in node.children:
-        node.parameters += child.parameters
-        node.bytes += child.bytes
-        node.variables += child.variables
-
-
-def _join_chain(node: Scope) -> None:
+def _join_chain(scope: Scope) -> None:
     """Show ``a/b`` as one line where ``a`` holds nothing but ``b``."""
-    child = node.children[0]
+    child = scope.children[0]
     if child.repeats == 1:
-        node.label = f"{node.label}/{child.label}"
-        node.path = child.path
-        node.row = child.row
-        node.followers = child.followers
-        node.children = child.children
+        scope.label = f"{scope.label}/{child.label}"
+        scope.row = child.row
+        scope.followers = child.followers
+        scope.children = child.children
 
 
-def _signature(node: Scope) -> int:
-    """A hash that stands for the structure, so that a deep tree does not make deep tuples."""
-    row = node.row
-    own: object = None
-    if row is not None:
-        own = (row.dtype, row.shape, row.role, row.collections, row.saved, row.partitions, row.op)
-    if node.followers:
-        own = (
-            own,
-            tuple([(item.name.rpartition("/")[2], item.shape) for item in node.followers]),
-        )
-    if not node.children:
-        return hash((own, node.repeats))
-    below = tuple([(child.label, child.signature) for child in node.children])
-    return hash((own, below, node.repeats))
-
-
-def _numbers(label: str) -> list[tuple[str, str, int, str]]:
-    """Each number in a label: the text before and after it, its value and its digits."""
-    return [
-        (label[: match.start()], label[match.end() :], int(match.group()), match.group())
-        for match in _NUMBER.finditer(label)
-    ]
-
-
-def _fold(children: list[Scope], splits: dict[str, list[tuple[str, str, int, str]]]) -> list[Scope]:
-    groups: dict[tuple[str, str, int], dict[int, tuple[int, str]]] = {}
-    for index, child in enumerate(children):
-        label = child.label
-        numbers = splits.get(label)
-        if numbers is None:
-            numbers = splits[label] = _numbers(label)
-        for before, after, number, digits in numbers:
-            group = groups.setdefault((before, after, child.signature), {})
-            group.setdefault(number, (index, digits))  # `01` beside `1` stays out of the fold
-    folds: dict[int, _Fold | None] = {}
-    for (before, after, _), group in sorted(groups.items(), key=lambda item: -len(item[1])):
-        chosen = [group[number] for number in sorted(group) if group[number][0] not in folds]
-        if len(chosen) < MIN_FOLD:
-            continue
-        label = f"{before}{{{_ranges([digits for _, digits in chosen])}}}{after}"
-        folds.update((index, None) for index, _ in chosen)
-        first = min(index for index, _ in chosen)
-        folds[first] = _Fold(label, [children[index] for index, _ in chosen])
-    if not folds:
-        return children
-    folded = []
-    for index, child in enumerate(children):
-        fold = folds.get(index) if index in folds else _Fold(child.label, [child])
-        if fold is not None:
-            folded.append(_folded(fold) if len(fold.members) > 1 else child)
-    return folded
-
-
-def _folded(fold: _Fold) -> Scope:
-    first = fold.members[0]
-    node = Scope(fold.label, first.path, first.row)
+def _folded(label: str, members: list[Scope]) -> Scope:
+    first = members[0]
+    node = Scope(label)
+    node.row = first.row
     node.children = first.children
     node.followers = first.followers
-    node.repeats = len(fold.members)
-    node.parameters = sum(member.parameters for member in fold.members)
-    node.bytes = sum(member.bytes for member in fold.members)
-    node.variables = sum(member.variables for member in fold.members)
+    node.repeats = len(members)
+    node.parameters = sum(member.parameters for member in members)
+    node.bytes = sum(member.bytes for member in members)
+    node.variables = sum(member.variables for member in members)
     node.signature = hash((first.signature, node.repeats))
     return node
+
+
+def _numbers(label: str) -> list[_Number]:
+    return [
+        _Number(label[: match.start()], label[match.end() :], int(match.group()), match.group())
+        for match in _NUMBER.finditer(label)
+    ]
 
 
 def _ranges(digits: list[str]) -> str:

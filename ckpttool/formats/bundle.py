@@ -77,6 +77,11 @@ class BundleReader(PartReader):
         self.info = self._describe(located, header)
 
     @property
+    def partitioned(self) -> set[str]:
+        """Names of the variables that are stored in slices."""
+        return self._index.partitioned
+
+    @property
     def unlisted(self) -> dict[str, Problem]:
         """Names whose entries are damaged, so that they are not in ``specs``, and why."""
         return self._index.problems
@@ -265,6 +270,9 @@ class BundleReader(PartReader):
         name = located.format
         if name in ("tf-v2", "tf2"):
             name = "tf2" if OBJECT_GRAPH_KEY in self.specs else "tf-v2"
+        missing = located.missing  # a remote file system is not asked twice
+        if self._shards is not located.shards:
+            missing = tuple(path for path in listed if not self._files.is_file(path))
         damage = [error.problems[0] for _, error in self.damaged_blocks]
         return CheckpointInfo(
             path=located.path,
@@ -272,7 +280,7 @@ class BundleReader(PartReader):
             shards=header.num_shards,
             files=(self._index_path, *listed),
             graphs=located.graphs,
-            missing_files=tuple(path for path in listed if not self._files.is_file(path)),
+            missing_files=missing,
             notices=(*located.notices, *damage, *self._index.problems.values()),
             step=located.step,
         )

@@ -31,7 +31,7 @@ MAX_SHARDS = 100_000
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _SLICES_TAG = b"\x3a"  # field 7, length-delimited
 
-_Head = tuple[int, str, Shape]  # dtype enum, dtype name, shape
+_Head = tuple[str, Shape]  # dtype name, shape
 
 
 class Header(NamedTuple):
@@ -65,17 +65,23 @@ class BundleIndex:
         self.specs: dict[str, TensorSpec] = {}
         self.partitioned: set[str] = set()
         self.problems: dict[str, Problem] = {}  # entries that cannot be listed, and why
-        self._values: dict[str, bytes] = {}
         self._parts: dict[bytes, bytes] = {}
+        self._stored: list[bytes] = []  # the entry of each spec, in the same order
+        self._by_name: dict[str, bytes] | None = None  # the same, once one is asked for
 
     def entry(self, name: str, path: str) -> Entry:
         """The entry of a listed name."""
-        return parse_entry(self._values[name], path, name)
+        return parse_entry(self._values()[name], path, name)
 
     def part(self, key: bytes, path: str, name: str) -> Entry | None:
         """The entry of one slice of ``name``, by its key."""
         value = self._parts.get(key)
         return None if value is None else parse_entry(value, path, name)
+
+    def _values(self) -> dict[str, bytes]:
+        if self._by_name is None:
+            self._by_name = dict(zip(self.specs, self._stored, strict=True))
+        return self._by_name
 
 
 def read_index(
@@ -94,7 +100,15 @@ def read_index(
     finally:
         if collecting:
             gc.enable()
-    if index._parts:
+    if len(index.specs) != len(index._stored):
+        raise corrupt("the index lists a name twice", table.path)
+    # Variables have slices only where there are parts, or were before a block was damaged.
+    if index._parts or on_damage is not None:
+        index.partitioned.update(
+            name
+            for name, value in index._values().items()
+            if value.find(_SLICES_TAG) >= 0 and _has_slices(value)
+        )
         _adopt_orphans(index, heads, table.path)
     return index
 
@@ -108,7 +122,8 @@ def _list_block(
     found: list[tuple[bytes, int, int]],
 ) -> None:
     """Add a block's entries to the index: the loop that listing time is spent in."""
-    specs, values = index.specs, index._values
+    specs = index.specs
+    store = index._stored.append
     make = tuple.__new__  # a spec is a tuple; its own constructor takes twice the time
     for key, start, stop in found:
         value = contents[start:stop]
@@ -119,20 +134,18 @@ def _list_block(
                 index.header = parse_header(value, path)
             continue
         try:
-            end = 4 + value[3]
-            _, dtype, shape = heads[value[:end]]
+            head = heads[value[: 4 + value[3]]]
         except (IndexError, KeyError):
             new = _new_head(index, heads, value, key, path, block.offset + start)
             if new is None:
                 continue
-            (_, dtype, shape), end = new
-        name = key.decode("utf-8", "surrogateescape")  # decode_name, without the call
-        if name in values:
-            raise corrupt(f"the index lists {name} twice", path, block.offset + start)
-        specs[name] = make(TensorSpec, (name, dtype, shape))
-        values[name] = value
-        if value.find(_SLICES_TAG, end) >= 0 and _has_slices(value):
-            index.partitioned.add(name)
+            head = new
+        try:
+            name = key.decode()
+        except UnicodeDecodeError:
+            name = decode_name(key)
+        specs[name] = make(TensorSpec, (name, *head))
+        store(value)
 
 
 def parse_header(value: bytes, path: str) -> Header:
@@ -186,8 +199,8 @@ def parse_entry(value: bytes, path: str, name: str) -> Entry:
 
 def _new_head(
     index: BundleIndex, heads: dict[bytes, _Head], value: bytes, key: bytes, path: str, where: int
-) -> tuple[_Head, int] | None:
-    """Dtype and shape of an entry whose leading bytes were not met yet, and where they end.
+) -> _Head | None:
+    """Dtype and shape of an entry whose leading bytes were not met yet.
 
     None, with the reason in ``index.problems``, if it has none.  An entry that is damaged further
     on is listed all the same: it is an error when it is read.
@@ -204,10 +217,10 @@ def _new_head(
     except CorruptError as error:
         index.problems[name] = error.problems[0]._replace(where=f"{path}: byte {where}")
         return None
-    head = (entry.dtype_enum, dtype_from_enum(entry.dtype_enum).name, entry.shape)
+    head = (dtype_from_enum(entry.dtype_enum).name, entry.shape)
     if 0 < end <= len(value):
         heads[value[:end]] = head
-    return head, end
+    return head
 
 
 def _has_slices(value: bytes) -> bool:
@@ -242,9 +255,9 @@ def _adopt_orphans(index: BundleIndex, heads: dict[bytes, _Head], path: str) -> 
         new = _new_head(index, heads, value, key, path, 0)
         if new is not None:
             name = decode_name(key)
-            specs[name] = TensorSpec(name, new[0][1], new[0][2])
+            specs[name] = TensorSpec(name, *new)
             values[name] = value
             if _has_slices(value):
                 index.partitioned.add(name)
     index.specs = {**specs, **index.specs}
-    index._values = {**values, **index._values}
+    index._by_name = {**values, **index._values()}

@@ -8,6 +8,7 @@ tensor that is not partitioned is one slice that is everything.  Source:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from math import prod
 
 from ckpttool.errors import CorruptError, InputError, Problem, corrupt
@@ -75,6 +76,15 @@ class V1Reader(PartReader):
             missing_files=missing,
             notices=(*notices, *self.unlisted.values()),
             step=located.step,
+        )
+
+    @cached_property
+    def partitioned(self) -> frozenset[str]:
+        """Names of the variables that are stored in slices."""
+        return frozenset(
+            name
+            for name, stored in self._slices.items()
+            if len(stored) != 1 or stored[0].part.shape != self.specs[name].shape
         )
 
     def stored_bytes(self, name: str) -> int:

@@ -23,6 +23,7 @@ STRING_OVERHEAD = 48  # a bytes object and its place in an array
 
 _WINDOW = 256 << 10
 _MAX_VARINT = 10
+_VARINTS = 64 << 10  # numbers decoded at once
 
 
 class Stream(Protocol):
@@ -242,7 +243,14 @@ class VarintStream:
 
     def take(self, count: int, max_bytes: int | None = None) -> Array:
         """The next ``count`` elements; always all of them."""
-        return self._convert(self._varints.take(count))
+        import numpy as np
+
+        # A uint64 takes up to eight times its element: only a few are held as such at once.
+        pieces = [
+            self._convert(self._varints.take(min(_VARINTS, count - start)))
+            for start in range(0, max(1, count), _VARINTS)
+        ]
+        return np.concatenate(pieces)
 
     def finish(self) -> None:
         """Check that no number is left over."""

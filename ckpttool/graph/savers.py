@@ -318,19 +318,19 @@ class _Tracer:
 
     def __init__(self, graph: MetaGraph) -> None:
         self._table = graph.table
+        self._index = index = graph.table.index
         self._ends = set(variable_nodes(graph))
         for collection in graph.collections.values():
-            for record in collection.variables:
-                number = graph.table.index.get(record.name)
-                if number is not None:
-                    self._ends.add(number)
+            self._ends.update(
+                index[record.name] for record in collection.variables if record.name in index
+            )
 
     def variables(self, tensor: bytes) -> list[str]:
         """Names of the variables (tables, …) behind ``tensor``; nearly always one."""
         table = self._table
-        number = table.index.get(tensor)
+        number = self._index.get(tensor)
         if number is None:
-            number = table.index.get(base_name(tensor))
+            number = self._index.get(base_name(tensor))
         for _ in range(_MAX_CHAIN):
             if number is None:
                 return []

@@ -24,7 +24,13 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # tf.keras is tf_keras, as in
 import google_crc32c
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import meta_graph_pb2, trackable_object_graph_pb2
+from tensorflow.core.protobuf import (
+    control_flow_pb2,
+    fingerprint_pb2,
+    meta_graph_pb2,
+    saved_model_pb2,
+    trackable_object_graph_pb2,
+)
 from tensorflow.python.framework import meta_graph
 from tensorflow.python.training.saving import saveable_object, saveable_object_util
 
@@ -34,6 +40,10 @@ v1.logging.set_verbosity(v1.logging.FATAL)
 V1 = v1.train.SaverDef.V1
 JsonDict = dict[str, Any]
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+CONTEXTS = {
+    "cond_context": control_flow_pb2.CondContextDef,
+    "while_context": control_flow_pb2.WhileContextDef,
+}
 MAX_VALUES = 12  # manifests hold the CRC-32C of this many tensors a sample
 
 
@@ -182,7 +192,7 @@ class Sample:
             prefix = prefix.with_name(f"{prefix.name}-{step}")
         definition = None
         if meta:
-            definition = meta_graph.read_meta_graph_file(f"{prefix}.meta")
+            definition = settle_meta(Path(f"{prefix}.meta"))
         self.entry(
             prefix,
             format="tf-v1" if saver.saver_def.version == V1 else "tf-v2",
@@ -350,6 +360,7 @@ def graph_truth(
                 "saved": True,
                 "collections": None if definition is None else sorted(member),
                 "partitions": len(parts),
+                **({"graph_names": names} if names and names != [key] and definition else {}),
             }
         )
     if definition is not None:
@@ -420,6 +431,47 @@ def collection_sizes(definition: meta_graph_pb2.MetaGraphDef) -> dict[str, int]:
     return {
         key: len(getattr(item, item.WhichOneof("kind")).value)
         for key, item in sorted(definition.collection_def.items())
+    }
+
+
+def settle_meta(path: Path) -> meta_graph_pb2.MetaGraphDef:
+    """Parse a .meta, and write it again with the maps inside its collections in a fixed order."""
+    definition = meta_graph.read_meta_graph_file(str(path))
+    for key, proto in CONTEXTS.items():
+        if key in definition.collection_def:
+            listed = definition.collection_def[key].bytes_list.value
+            settled = [
+                proto.FromString(item).SerializeToString(deterministic=True) for item in listed
+            ]
+            listed[:] = settled
+    path.write_bytes(definition.SerializeToString(deterministic=True))
+    return definition
+
+
+def settle_saved_model(folder: Path) -> None:
+    """Give fingerprint.pb a fixed uuid (TensorFlow draws one at random); drop an empty assets/."""
+    path = folder / "fingerprint.pb"
+    if path.exists():
+        fingerprint = fingerprint_pb2.FingerprintDef.FromString(path.read_bytes())
+        fingerprint.uuid = "00000000000000000000000000000001"
+        path.write_bytes(fingerprint.SerializeToString(deterministic=True))
+    assets = folder / "assets"
+    if assets.exists() and not any(assets.iterdir()):
+        assets.rmdir()
+
+
+def saved_model_facts(folder: Path) -> JsonDict:
+    """Tags, signatures and collections of every MetaGraph of a SavedModel."""
+    data = (folder / "saved_model.pb").read_bytes()
+    return {
+        "meta_graphs": [
+            {
+                "tags": list(graph.meta_info_def.tags),
+                "signatures": sorted(graph.signature_def),
+                "collections": collection_sizes(graph),
+            }
+            for graph in saved_model_pb2.SavedModel.FromString(data).meta_graphs
+        ]
     }
 
 
@@ -540,9 +592,9 @@ def values_of(
     }
 
 
-def restore(prefix: Path, key: str, specs: Mapping[str, tuple[str, list[int]]]) -> np.ndarray:
+def restore(prefix: Path | str, key: str, specs: Mapping[str, tuple[str, list[int]]]) -> np.ndarray:
     """One tensor, by the restore op: it also joins the slices that the V1 reader refuses."""
-    path = reader_path(prefix)
+    path = prefix if isinstance(prefix, str) else reader_path(prefix)
     with tf.Graph().as_default(), v1.Session() as session:
         op = tf.raw_ops.RestoreV2(
             prefix=path, tensor_names=[key], shape_and_slices=[""], dtypes=[specs[key][0]]

@@ -6,15 +6,25 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from common import Sample, expectation, numbers, plain_rows, read_specs, sample, save_tensors
-from common import Saved, v1, values_of
+from common import (
+    Sample,
+    Saved,
+    expectation,
+    numbers,
+    plain_rows,
+    read_specs,
+    sample,
+    save_tensors,
+    v1,
+    values_of,
+)
 
-FLOATS = (
-    "float16 float32 float64 bfloat16 float8_e5m2 float8_e4m3fn float8_e4m3fnuz "
-    "float8_e4m3b11fnuz float8_e5m2fnuz float4_e2m1fn"
-).split()
-INTEGERS = "int2 int4 int8 int16 int32 int64 uint2 uint4 uint8 uint16 uint32 uint64 bool".split()
-QUANTIZED = "qint8 quint8 qint16 quint16 qint32".split()
+FLOATS = ("float16", "float32", "float64", "bfloat16", "float8_e5m2", "float8_e4m3fn")
+FLOATS += ("float8_e4m3fnuz", "float8_e4m3b11fnuz", "float8_e5m2fnuz", "float4_e2m1fn")
+INTEGERS = ("int2", "int4", "int8", "int16", "int32", "int64", "bool")
+INTEGERS += ("uint2", "uint4", "uint8", "uint16", "uint32", "uint64")
+QUANTIZED = ("qint8", "quint8", "qint16", "quint16", "qint32")
+COMMON = ("float16", "bfloat16", "float32", "float64", "int32", "int64", "uint8", "bool")
 LONG = b"0123456789abcdef" * 320  # 5120 bytes: a length of two varint bytes
 
 
@@ -102,9 +112,8 @@ def strings(made: Sample) -> None:
 def dtypes_variables(made: Sample) -> None:
     """Variables of the dtypes that training code uses, with a graph: half, bfloat16, double,
     integers, bool, string, complex."""
-    names = "float16 bfloat16 float32 float64 int32 int64 uint8 bool complex64".split()
     with made.graph():
-        for name in names:
+        for name in (*COMMON, "complex64"):
             v1.Variable(tf.constant(typed_values(name), name), name=name, trainable=False)
         made.start()
         made.save()

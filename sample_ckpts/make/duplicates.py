@@ -117,9 +117,7 @@ def dqn_target(made: Sample) -> None:
         for scope in ("eval_net", "target_net"):
             with v1.variable_scope(scope):
                 values.append(dense(tf.nn.relu(dense(state, 3, "l1")), 2, "l2"))
-        pairs = zip(
-            v1.global_variables("target_net"), v1.global_variables("eval_net"), strict=True
-        )
+        pairs = zip(v1.global_variables("target_net"), v1.global_variables("eval_net"), strict=True)
         copy = tf.group(*[v1.assign(target, value) for target, value in pairs], name="update")
         error = values[0] - tf.stop_gradient(values[1]) - 1.0
         loss = tf.reduce_mean(tf.square(error))
@@ -190,9 +188,7 @@ def notebook_rerun(made: Sample) -> None:
             inputs = v1.placeholder_with_default(tf.ones([1, 3]), [1, 3], name="x")
             flow = tf.nn.relu(tf.matmul(inputs, hidden[0]) + hidden[1])
             loss = loss_of(tf.matmul(flow, out[0]) + out[1])
-            train = v1.train.GradientDescentOptimizer(0.1).minimize(
-                loss, var_list=[*hidden, *out]
-            )
+            train = v1.train.GradientDescentOptimizer(0.1).minimize(loss, var_list=[*hidden, *out])
         made.start()
         made.run(train, 2)
         names = ["Variable", *(f"Variable_{number}" for number in range(1, 12))]

@@ -30,9 +30,7 @@ def embedding_run(made: Sample) -> None:
         nce = tf.nn.softplus(-true) + tf.reduce_mean(tf.nn.softplus(noise), 1)
         both = tf.concat([embedded, tf.nn.embedding_lookup(frozen, words)], 1)
         logits = tf.matmul(both, softmax_weights) + softmax_biases
-        softmax = tf.nn.sparse_softmax_cross_entropy_with_logits(
-            labels=contexts, logits=logits
-        )
+        softmax = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=contexts, logits=logits)
         step = v1.train.get_or_create_global_step()
         loss = tf.reduce_mean(nce) + tf.reduce_mean(softmax)
         train = v1.train.GradientDescentOptimizer(0.5).minimize(loss, global_step=step)

@@ -33,6 +33,12 @@ def big_endian_dtypes(made: Sample) -> None:
     _big_endian(made, "shapes/model.ckpt", None)
 
 
+@sample("big_endian_strings")
+def big_endian_strings(made: Sample) -> None:
+    """A big-endian twin of strings/model.ckpt."""
+    _big_endian(made, "strings/model.ckpt", None)
+
+
 def _big_endian(made: Sample, source: str, step: int | None) -> None:
     target = made.folder / Path(source).name
     big_endian_twin(made.root / source, target)
@@ -75,7 +81,9 @@ def many_blocks(made: Sample) -> None:
     prefix = made.folder / "model.ckpt"
     write_bundle(prefix, arrays, block_size=512)
     specs = read_specs(prefix)
-    made.entry(prefix, format="tf-v2", truth=expectation(plain_rows(specs), values_of(prefix, specs)))
+    made.entry(
+        prefix, format="tf-v2", truth=expectation(plain_rows(specs), values_of(prefix, specs))
+    )
 
 
 @sample("odd_variable_names")

@@ -23,6 +23,7 @@ sys.path.insert(0, str(HERE))
 import common  # noqa: E402
 
 MODULES = (
+    "tf2",
     "scopes",
     "sharing",
     "embedding_run",
@@ -34,7 +35,6 @@ MODULES = (
     "duplicates",
     "handmade",
     "saved_models",
-    "tf2",
     "odd_names",
     "damage",
 )
@@ -110,7 +110,7 @@ def main() -> None:
         for part in ("samples", "damaged"):
             if made is None:
                 inside = f"{recipe.folder}/"
-                manifest[part] += [row for row in old[part] if row["path"].startswith(inside)]
+                manifest[part] += [row for row in old[part] if f"{row['path']}/".startswith(inside)]
             else:
                 manifest[part] += made.entries if part == "samples" else made.damaged
     write_manifest(root / "MANIFEST.json", manifest)

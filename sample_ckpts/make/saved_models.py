@@ -1,4 +1,4 @@
-"""SavedModels of TF 1.x and 2.x, and a directory shaped like a TF1 Hub module."""
+"""SavedModels of TF 1.x, a directory shaped like a TF1 Hub module, and a text graph."""
 
 from __future__ import annotations
 
@@ -12,36 +12,17 @@ from common import (
     JsonDict,
     Sample,
     Saved,
-    collection_sizes,
     fill,
     graph_truth,
-    object_truth,
     sample,
+    saved_model_facts,
+    settle_saved_model,
     v1,
 )
 from layers import dense, loss_of
-from tensorflow.core.protobuf import fingerprint_pb2, saved_model_pb2
 
 # TF Hub's ModuleDef proto with its one field: format = FORMAT_V3.
 HUB_MODULE = b"\x08\x03"
-
-
-def _meta_graphs(folder: Path) -> saved_model_pb2.SavedModel:
-    data = (folder / "saved_model.pb").read_bytes()
-    return saved_model_pb2.SavedModel.FromString(data)
-
-
-def _summary(model: saved_model_pb2.SavedModel) -> JsonDict:
-    return {
-        "meta_graphs": [
-            {
-                "tags": list(graph.meta_info_def.tags),
-                "signatures": sorted(graph.signature_def),
-                "collections": collection_sizes(graph),
-            }
-            for graph in model.meta_graphs
-        ]
-    }
 
 
 @sample("saved_model_tf1")
@@ -84,11 +65,9 @@ def saved_model_tf1(made: Sample) -> None:
             else:
                 builder.add_meta_graph([tag], **options)
     builder.save()
-    _freeze_fingerprint(folder)
-    extra = _summary(_meta_graphs(folder))
-    made.entry(
-        folder, format="saved-model", truth=truth, has_graph=True, step=1, extra=extra
-    )
+    settle_saved_model(folder)
+    extra = saved_model_facts(folder)
+    made.entry(folder, format="saved-model", truth=truth, has_graph=True, extra=extra)
 
 
 def _asset() -> None:
@@ -130,49 +109,9 @@ def hub_module(made: Sample) -> None:
                 truth = graph_truth(variables, saver, Saved(), definition)
     builder.save()
     (folder / "tfhub_module.pb").write_bytes(HUB_MODULE)
-    _freeze_fingerprint(folder)
-    extra = _summary(_meta_graphs(folder))
+    settle_saved_model(folder)
+    extra = saved_model_facts(folder)
     made.entry(folder, format="hub-module", truth=truth, has_graph=True, extra=extra)
-
-
-@sample("saved_model_tf2")
-def saved_model_tf2(made: Sample) -> None:
-    """A TF2 SavedModel of a tf.Module: object-based names under variables/, one variable reached by
-    two paths."""
-
-    class Layer(tf.Module):
-        """A dense layer."""
-
-        def __init__(self, kernel: tf.Variable) -> None:
-            super().__init__(name="layer")
-            self.kernel = kernel
-            self.bias = tf.Variable(tf.zeros([2]), name="bias")
-
-    class Model(tf.Module):
-        """Two layers that share their kernel."""
-
-        def __init__(self) -> None:
-            super().__init__(name="model")
-            kernel = tf.Variable(tf.ones([2, 2]), name="kernel")
-            self.layers = [Layer(kernel), Layer(kernel)]
-            self.scale = tf.Variable(2.0, name="scale", trainable=False)
-
-        @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32)])
-        def __call__(self, inputs: tf.Tensor) -> tf.Tensor:
-            """Apply both layers."""
-            for layer in self.layers:
-                inputs = tf.matmul(inputs, layer.kernel) + layer.bias
-            return inputs * self.scale
-
-    folder = made.folder
-    folder.rmdir()
-    options = tf.saved_model.SaveOptions(experimental_debug_stripper=True)
-    tf.saved_model.save(Model(), str(folder), options=options)
-    _freeze_fingerprint(folder)
-    truth = object_truth(folder / "variables" / "variables")
-    truth["collections"] = collection_sizes(_meta_graphs(folder).meta_graphs[0])
-    extra = _summary(_meta_graphs(folder))
-    made.entry(folder, format="saved-model", truth=truth, has_graph=True, extra=extra)
 
 
 @sample("graph_pbtxt")
@@ -207,17 +146,5 @@ def saved_model_text(made: Sample) -> None:
         definition = builder._saved_model.meta_graphs[0]
         truth = graph_truth(folder / "variables" / "variables", saver, Saved(), definition)
     builder.save(as_text=True)
-    _freeze_fingerprint(folder)
+    settle_saved_model(folder)
     made.entry(folder, format="saved-model", truth=truth, has_graph=True)
-
-
-def _freeze_fingerprint(folder: Path) -> None:
-    """Give fingerprint.pb a fixed uuid: TensorFlow draws one at random."""
-    path = folder / "fingerprint.pb"
-    if path.exists():
-        fingerprint = fingerprint_pb2.FingerprintDef.FromString(path.read_bytes())
-        fingerprint.uuid = "00000000000000000000000000000001"
-        path.write_bytes(fingerprint.SerializeToString(deterministic=True))
-    assets = folder / "assets"
-    if assets.exists() and not any(assets.iterdir()):
-        assets.rmdir()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import cramjam
@@ -172,12 +173,38 @@ def write_bundle(prefix: Path, arrays: Mapping[bytes, np.ndarray], **options: in
     Path(f"{prefix}.data-00000-of-00001").write_bytes(bytes(data))
 
 
-def swapped(raw: bytes, dtype: tf.DType) -> bytes:
+def swapped(raw: bytes, dtype: tf.DType, count: int) -> bytes:
     """The bytes of a tensor as a machine of the other byte order would have written them."""
-    if dtype == tf.string or dtype.size == 1:
+    if dtype == tf.string:
+        return _swapped_strings(raw, count)
+    if dtype.size == 1:
         return raw
     width = dtype.size // 2 if dtype.is_complex else dtype.size
     return np.frombuffer(raw, f"u{width}").byteswap().tobytes()
+
+
+def _string_parts(raw: bytes, count: int) -> tuple[list[int], int]:
+    """The lengths of the strings of a tensor, and the offset behind them."""
+    lengths, at = [], 0
+    for _ in range(count):
+        length, at = read_varint(raw, at)
+        lengths.append(length)
+    return lengths, at
+
+
+def _swapped_strings(raw: bytes, count: int) -> bytes:
+    """Only the checksum of the lengths depends on the byte order, and it covers them as uint32."""
+    lengths, at = _string_parts(raw, count)
+    checksum = masked_crc(struct.pack(f">{count}I", *lengths))
+    return raw[:at] + struct.pack(">I", checksum) + raw[at + 4 :]
+
+
+def tensor_crc(raw: bytes, dtype: tf.DType, count: int) -> int:
+    """The CRC of an index entry of a big-endian bundle: strings count their lengths as uint32."""
+    if dtype != tf.string:
+        return masked_crc(raw)
+    lengths, at = _string_parts(raw, count)
+    return masked_crc(struct.pack(f">{count}I", *lengths) + raw[at:])
 
 
 def big_endian_twin(source: Path, target: Path) -> None:
@@ -191,8 +218,9 @@ def big_endian_twin(source: Path, target: Path) -> None:
         entry = tensor_bundle_pb2.BundleEntryProto.FromString(value)
         if entry.size and not entry.slices:
             part = slice(entry.offset, entry.offset + entry.size)
-            data[part] = swapped(bytes(data[part]), tf.as_dtype(entry.dtype))
-            entry.crc32c = masked_crc(bytes(data[part]))
+            dtype, count = tf.as_dtype(entry.dtype), prod(dim.size for dim in entry.shape.dim)
+            data[part] = swapped(bytes(data[part]), dtype, count)
+            entry.crc32c = tensor_crc(bytes(data[part]), dtype, count)
         entries.append((key, entry.SerializeToString(deterministic=True)))
     Path(f"{target}.index").write_bytes(table_bytes(entries))
     Path(f"{target}.data-00000-of-00001").write_bytes(bytes(data))

@@ -1,4 +1,4 @@
-"""Object-based checkpoints of TF 2.x: tf.train.Checkpoint."""
+"""Object-based checkpoints of TF 2.x: tf.train.Checkpoint and SavedModel."""
 
 from __future__ import annotations
 
@@ -6,7 +6,58 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from common import Sample, numbers, object_truth, sample, v1
+from common import (
+    Sample,
+    numbers,
+    object_truth,
+    sample,
+    saved_model_facts,
+    settle_saved_model,
+    v1,
+)
+
+
+@sample("saved_model_tf2")
+def saved_model_tf2(made: Sample) -> None:
+    """A TF2 SavedModel of a tf.Module: object-based names under variables/, one variable reached by
+    two paths.
+
+    The names of its functions hold a counter of the whole process: this sample is made first.
+    """
+
+    class Layer(tf.Module):
+        """A dense layer."""
+
+        def __init__(self, kernel: tf.Variable) -> None:
+            super().__init__(name="layer")
+            self.kernel = kernel
+            self.bias = tf.Variable(tf.zeros([2]), name="bias")
+
+    class Model(tf.Module):
+        """Two layers that share their kernel."""
+
+        def __init__(self) -> None:
+            super().__init__(name="model")
+            kernel = tf.Variable(tf.ones([2, 2]), name="kernel")
+            self.layers = [Layer(kernel), Layer(kernel)]
+            self.scale = tf.Variable(2.0, name="scale", trainable=False)
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32)])
+        def __call__(self, inputs: tf.Tensor) -> tf.Tensor:
+            """Apply both layers."""
+            for layer in self.layers:
+                inputs = tf.matmul(inputs, layer.kernel) + layer.bias
+            return inputs * self.scale
+
+    folder = made.folder
+    folder.rmdir()
+    options = tf.saved_model.SaveOptions(experimental_debug_stripper=True)
+    tf.saved_model.save(Model(), str(folder), options=options)
+    settle_saved_model(folder)
+    truth = object_truth(folder / "variables" / "variables")
+    extra = saved_model_facts(folder)
+    truth["collections"] = extra["meta_graphs"][0]["collections"]
+    made.entry(folder, format="saved-model", truth=truth, has_graph=True, extra=extra)
 
 
 class Tower(tf.Module):
@@ -26,12 +77,11 @@ def tf2_module(made: Sample) -> None:
     model = Tower()
     optimizer = v1.train.AdamOptimizer(0.01)
     step = tf.Variable(0, dtype=tf.int64, name="step")
-    for _ in range(2):
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(tf.ones([1, 3]) @ model.kernel + model.left[1])
-        trained = [model.kernel, model.left[1]]
-        optimizer.apply_gradients(zip(tape.gradient(loss, trained), trained, strict=True))
-        step.assign_add(1)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.ones([1, 3]) @ model.kernel + model.left[1])
+    trained = [model.kernel, model.left[1]]
+    optimizer.apply_gradients(zip(tape.gradient(loss, trained), trained, strict=True))
+    step.assign_add(1)
     checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer, step=step)
     checkpoint.save(str(made.folder / "ckpt"))
     state = b"all_model_checkpoint_timestamps: 1466640000.5\nlast_preserved_timestamp: 1466639999.5"
@@ -40,7 +90,7 @@ def tf2_module(made: Sample) -> None:
     )
     prefix = made.folder / "ckpt-1"
     roles = {"step": ("step", None)}
-    roles |= {power: ("slot", None) for power in ("beta1_power", "beta2_power")}
+    roles |= dict.fromkeys(("beta1_power", "beta2_power"), ("slot", None))
     truth = object_truth(prefix, roles)
     made.entry(prefix, format="tf2", truth=truth, step=1)
 

@@ -121,9 +121,7 @@ def v1_refused_dtypes(made: Sample) -> None:
     _save_arrays(made, arrays, plain)
 
 
-def _save_arrays(
-    made: Sample, arrays: dict[str, np.ndarray], known: dict[str, np.ndarray]
-) -> None:
+def _save_arrays(made: Sample, arrays: dict[str, np.ndarray], known: dict[str, np.ndarray]) -> None:
     prefix = made.folder / "model.ckpt"
     with made.graph():
         names = {name: name if name in V1_DTYPES + V1_REFUSED else None for name in arrays}

@@ -9,7 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from format_makers import Bundle, entry_message, located
+from format_makers import Bundle, entry_message, located, string_payload
 
 from ckpttool.errors import CkptError, CorruptError, InputError, TensorNotFoundError
 from ckpttool.formats.bundle import BundleReader, open_bundle
@@ -192,6 +192,39 @@ def test_partitioned(tmp_path: Path, array: Any, slices: Any) -> None:
         reader.read_slice("emb/w", len(slices))
 
 
+def test_damage_in_a_string_or_a_slice(tmp_path: Path) -> None:
+    bundle = Bundle()
+    strings = np.array([b"ab", b"cde"], object)
+    bundle.add(b"s", strings)
+    bundle.add_slices(b"p", np.arange(4, dtype=np.float32), [[(0, 2)], [(2, 2)]])
+    bundle.add_slices(b"q", strings, [[(0, 1)], [(1, 1)]])
+    for position in range(len(bundle.shards[0])):
+        bundle.shards[0][position] ^= 0x10
+        reader = open_bundle(bundle.write(tmp_path))
+        fine = []
+        for name in ("s", "p", "q"):
+            with contextlib.suppress(CorruptError):
+                reader.read(name)
+                reader.check(name)
+                fine.append(name)
+        assert len(fine) == 2
+        bundle.shards[0][position] ^= 0x10
+
+
+def test_damaged_lengths_give_no_string(tmp_path: Path) -> None:
+    bundle = Bundle()
+    bundle.add(b"s", np.array([b"ab", b"cde"], object))
+    bundle.shards[0][0:2] = b"\x03\x02"  # they still add up
+    with pytest.raises(CorruptError) as raised:
+        next(iter(open_bundle(bundle.write(tmp_path)).chunks("s", 1)))
+    assert code(raised) == "INP005"
+    payload, crc = string_payload([b"ab", b"cde"])
+    bundle.shards[0][:] = payload + b"z"
+    bundle.entries[b"s"] = entry_message(7, (2,), size=len(payload) + 1, crc=crc)
+    with pytest.raises(CorruptError, match="do not add up"):
+        next(iter(open_bundle(bundle.write(tmp_path)).chunks("s", 1)))
+
+
 def test_slices_must_cover_exactly(tmp_path: Path) -> None:
     array = np.arange(10, dtype=np.float32)
     for name, slices in (
@@ -220,10 +253,10 @@ def test_a_slice_that_is_gone_or_changed(tmp_path: Path) -> None:
     with pytest.raises(CorruptError) as raised:
         open_bundle(bundle.write(tmp_path)).read("w")
     assert code(raised) == "INP008"
-    bundle.entries[key] = entry.replace(b"\x08\x05", b"\x08\x04")
-    with pytest.raises(CorruptError) as raised:
-        open_bundle(bundle.write(tmp_path)).read("w")
-    assert code(raised) == "INP004"
+    for changed in (entry.replace(b"\x08\x05", b"\x08\x04"), b"\x08\x03" + entry[2:]):
+        bundle.entries[key] = changed  # another shape; int32 for float32
+        with pytest.raises(CorruptError, match="not what its variable says"):
+            open_bundle(bundle.write(tmp_path)).read("w")
     bundle.entries[b"w"] = entry_message(1, (10,), slices=[[(0, 5)], [(7, 5)]])
     with pytest.raises(CorruptError) as raised:
         open_bundle(bundle.write(tmp_path)).slices("w")
@@ -235,9 +268,22 @@ def test_a_slice_that_is_everything_is_the_entry_itself(tmp_path: Path) -> None:
     bundle = Bundle()
     bundle.add(b"w", array)
     bundle.entries[b"w"] += b"\x3a\x02\x0a\x00"  # one slice, without a length
-    reader = open_bundle(bundle.write(tmp_path))
-    assert reader.slices("w") == [Slice((0,), (4,))]
-    assert same(reader.read("w"), array)
+    for slices in ((), [Slice((0,), (4,))]):
+        reader = open_bundle(bundle.write(tmp_path))
+        assert list(reader.slices("w")) == list(slices)
+        assert same(reader.read("w"), array)
+        assert [part.size for part in reader.stored_parts("w")] == [16]
+        bundle.add_slices(b"parted", array, [[(0, 2)], [(2, 2)]])
+
+
+def test_a_variable_whose_parts_are_all_gone(tmp_path: Path) -> None:
+    bundle = Bundle()
+    bundle.entries[b"w"] = entry_message(1, (4,), slices=[[(0, 2)], [(2, 2)]])
+    with pytest.raises(CorruptError):
+        open_bundle(bundle.write(tmp_path)).read("w")
+    with pytest.raises(CorruptError) as raised:
+        open_bundle(bundle.write(tmp_path), salvage=True).read("w")
+    assert code(raised) == "INP008"
 
 
 def test_odd_names_are_listed_not_hidden(tmp_path: Path) -> None:

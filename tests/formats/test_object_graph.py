@@ -77,6 +77,15 @@ def test_a_shared_variable() -> None:
     assert parsed.paths(3) == [("a", "w"), ("b", "w")]
 
 
+def test_paths_visit_no_object_twice() -> None:
+    parsed = parse_object_graph(
+        graph(child(1, "a"), child(2, "b") + child(3, "w"), child(1, "back"), b""), "f"
+    )
+    assert parsed.paths(3) == [("a", "w")]
+    assert parsed.paths(2) == [("a", "b")]
+    assert parsed.shortest_paths() == [(), ("a",), ("a", "b"), ("a", "w")]
+
+
 def test_an_empty_graph() -> None:
     parsed = parse_object_graph(b"", "f")
     assert parsed.shortest_paths() == []

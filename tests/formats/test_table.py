@@ -89,6 +89,9 @@ def test_separators_are_short_and_between_the_keys() -> None:
     entries = [(b"abcdefgh", b"1" * 50), (b"abzz", b"2" * 50), (b"ac", b"3" * 50)]
     table = table_of(b"".join(write_table(entries, block_size=10)))
     assert [block.separator for block in table.blocks] == [b"abd", b"abzz", b"b"]
+    entries = [(b"abcx", b"1" * 50), (b"abex", b"2" * 50), (b"abfx", b"3" * 50)]
+    table = table_of(b"".join(write_table(entries, block_size=10)))
+    assert [block.separator for block in table.blocks] == [b"abd", b"abex", b"b"]
 
 
 def test_an_oversized_entry_gets_its_own_block() -> None:
@@ -165,6 +168,16 @@ def test_salvage_reports_a_damaged_block_and_goes_on() -> None:
     assert left == [key for key, _ in entries if not entries[6][0] <= key <= entries[11][0]]
     with pytest.raises(CorruptError):
         listed(table)
+
+
+@pytest.mark.parametrize("offset", [0, 60, 1 << 40, (1 << 64) - 1])
+def test_handles_that_point_outside(tmp_path: Path, offset: int) -> None:
+    path = tmp_path / "t"
+    data = b"".join(write_table([(b"", b"head")]))
+    handle = encode_varint(0) + encode_varint(0) + encode_varint(offset) + encode_varint(1 << 40)
+    path.write_bytes(data[:-48] + handle.ljust(40, b"\0") + data[-8:])
+    with pytest.raises(CorruptError, match="points outside the file"):
+        Table(LocalFile(str(path)), preload=0)
 
 
 @pytest.mark.parametrize("data", [b"", b"x" * 47, b"x" * 100, bytes(48)])
