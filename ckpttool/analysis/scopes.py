@@ -29,7 +29,8 @@ class Scope:
 
     ``label`` is what to print: one component, several joined by ``/`` where a scope has a single
     child, or a fold such as ``layer_{0…11}``.  ``repeats`` is how many siblings the node stands
-    for; ``parameters``, ``bytes`` and ``variables`` count the node with all below it, for all of
+    for; ``row`` (of a variable) is then that of one of them, and so it is below scopes of equal
+    contents, unless folding is off.  ``parameters``, ``bytes`` and ``variables`` count the node with all below it, for all of
     the repeats, but without followers: the lines that are shown add up.
     """
 
@@ -203,7 +204,9 @@ class _Builder:
         )
         contents = self._contents.get(key)
         if contents is None:
-            contents = self._contents[key] = self._work_out(scope, hash(key))
+            contents = self._work_out(scope, hash(key))
+            if self._folding:
+                self._contents[key] = contents
         scope.entries = []
         scope.children, scope.parameters, scope.bytes, scope.variables, signature = contents
         row = scope.row
@@ -217,16 +220,16 @@ class _Builder:
 
     def _row_key(self, row: VariableRow) -> tuple[object, ...]:
         """What must be equal for two variables to be shown as one."""
-        name, dtype, shape, _, _, role, _, collections, _, saved, parts, op, _, _ = row
+        name, dtype, shape, _, size, role, _, collections, _, saved, parts, op, _, _ = row
         followers = self._followers.get(name)
         if followers is None:
-            return dtype, shape, role, collections, saved, parts, op
+            return dtype, shape, size, role, collections, saved, parts, op
         cut = len(name)
         kept = [
             (item[0][cut:] if item[0].startswith(name) else item[0].rpartition("/")[2], item[2])
             for item in followers
         ]
-        return dtype, shape, role, collections, saved, parts, op, tuple(kept)
+        return dtype, shape, size, role, collections, saved, parts, op, tuple(kept)
 
     def _work_out(self, scope: _Open, signature: int) -> _Contents:
         children: list[Scope] = []

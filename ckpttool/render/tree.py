@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ckpttool.analysis.roles import VALUE_SUFFIX
@@ -186,7 +186,7 @@ def _shape(row: VariableRow) -> str:
     return "[" + ", ".join("?" if size < 0 else str(size) for size in row.shape) + "]"
 
 
-def _followers(rows: list[VariableRow]) -> str:
+def _followers(rows: Sequence[VariableRow]) -> str:
     """``2 slots, 1 average``."""
     counts: dict[str, int] = {}
     for row in rows:
