@@ -13,7 +13,7 @@ from math import prod
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ckpttool.analysis.roles import VARIABLE, Role, infer_roles
+from ckpttool.analysis.roles import OBJECT_GRAPH_KEY, VARIABLE, Role, infer_roles
 from ckpttool.analysis.tree import CheckpointSummary, VariableRow
 from ckpttool.errors import CkptError, Problem
 from ckpttool.formats.base import CheckpointInfo, Reader
@@ -22,6 +22,7 @@ from ckpttool.tensors import Shape, TensorSpec, dtype_named
 
 if TYPE_CHECKING:
     from ckpttool.analysis.joined import JoinedGraph
+    from ckpttool.analysis.objects import ObjectView
     from ckpttool.graph.metagraph import MetaGraph
 
 
@@ -61,9 +62,25 @@ class Checkpoint:
         return found
 
     @cached_property
+    def objects(self) -> ObjectView | None:
+        """The TF2 object graph; None for a name-based checkpoint."""
+        if OBJECT_GRAPH_KEY not in self.specs:
+            return None
+        from ckpttool.analysis.objects import ObjectView
+
+        try:
+            graph = self.reader.object_graph()
+        except CkptError as error:
+            self._problems += error.problems
+            return None
+        return None if graph is None else ObjectView(graph)
+
+    @cached_property
     def joined(self) -> JoinedGraph | None:
         """The graph that explains most of the keys, joined to them; None without a graph."""
-        if not self.graphs:
+        # In an object-based checkpoint the keys are object paths: no Saver wrote them, and names
+        # of graph variables say nothing about them.
+        if OBJECT_GRAPH_KEY in self.specs or not self.graphs:
             return None
         from ckpttool.analysis.joined import join_graphs
 
@@ -75,10 +92,10 @@ class Checkpoint:
     @cached_property
     def roles(self) -> Mapping[str, Role]:
         """The role of every key that is not a plain variable."""
-        joined = self.joined
-        if joined is None:
-            return infer_roles(self.specs)
-        return joined.roles(self.specs)
+        if self.joined is not None:
+            return self.joined.roles(self.specs)
+        found = infer_roles(self.specs)
+        return found if self.objects is None else self.objects.roles(found)
 
     def role(self, name: str) -> Role:
         """The role of one key."""
@@ -96,6 +113,8 @@ class Checkpoint:
     @cached_property
     def _rows(self) -> list[VariableRow]:
         joined = self.joined
+        if self.objects is not None:
+            return self._object_rows(self.objects)
         if joined is None:
             return self._plain_rows()
         return [
@@ -117,9 +136,27 @@ class Checkpoint:
             # fmt: off
             add(make(VariableRow, (
                 name, dtype, shape, parameters, size, role, owner,
-                None, None, True, parts, None, (), inferred,
+                None, None, True, parts, None, (), inferred, (),
             )))
             # fmt: on
+        return rows
+
+    def _object_rows(self, objects: ObjectView) -> list[VariableRow]:
+        trainable = {
+            variable.name: variable.trainable
+            for graph in self.graphs
+            for variable in graph.saved_variables()
+        }
+        rows = []
+        for row in self._plain_rows():
+            names = objects.names(row.name)
+            rows.append(
+                row._replace(
+                    graph_names=names,
+                    trainable=trainable.get(names[0]) if names else None,
+                    object_paths=objects.paths(row.name),
+                )
+            )
         return rows
 
     def extents(self) -> Iterator[tuple[int, int, int]]:
@@ -179,6 +216,7 @@ class Checkpoint:
             self.joined is not None,
             tuple(source.path for source in info.graphs) if self.joined is not None else (),
             FORMATS[info.format].title,
+            self.objects is not None,
         )
 
     def notices(self) -> tuple[Problem, ...]:

@@ -30,8 +30,8 @@ class Scope:
     ``label`` is what to print: one component, several joined by ``/`` where a scope has a single
     child, or a fold such as ``layer_{0…11}``.  ``repeats`` is how many siblings the node stands
     for; ``row`` (of a variable) is then that of one of them, and so it is below scopes of equal
-    contents, unless folding is off.  ``parameters``, ``bytes`` and ``variables`` count the node with all below it, for all of
-    the repeats, but without followers: the lines that are shown add up.
+    contents, unless folding is off.  ``parameters``, ``bytes`` and ``variables`` count the node
+    with all below it, for all of the repeats, but without followers: the lines shown add up.
     """
 
     # Class attributes, not slots: most nodes are leaves that set few of them.
@@ -220,7 +220,7 @@ class _Builder:
 
     def _row_key(self, row: VariableRow) -> tuple[object, ...]:
         """What must be equal for two variables to be shown as one."""
-        name, dtype, shape, _, size, role, _, collections, _, saved, parts, op, _, _ = row
+        name, dtype, shape, _, size, role, _, collections, _, saved, parts, op, _, _, _ = row
         followers = self._followers.get(name)
         if followers is None:
             return dtype, shape, size, role, collections, saved, parts, op

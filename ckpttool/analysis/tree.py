@@ -21,7 +21,8 @@ class VariableRow(NamedTuple):
     at all.  ``bytes`` is the data's size in the file (0 if not saved).  ``collections`` are the
     graph's collection keys, None where no graph says.  ``op`` is the op type of the graph's
     variable node.  ``graph_names`` are the names that the graph calls it by: several for a
-    partitioned variable.  ``inferred`` is True where only names and shapes speak for the role.
+    partitioned variable.  ``inferred`` is True where only names and shapes speak for
+    the role.  ``object_paths`` are the ways to a shared variable in a TF2 object graph.
     """
 
     name: str
@@ -38,6 +39,7 @@ class VariableRow(NamedTuple):
     op: str | None
     graph_names: tuple[str, ...] = ()
     inferred: bool = True
+    object_paths: tuple[str, ...] = ()
 
 
 class RoleTotal(NamedTuple):
@@ -59,7 +61,9 @@ class Totals(NamedTuple):
 
 
 class CheckpointSummary(NamedTuple):
-    """What the checkpoint is; ``graphs`` are the files that the collections come from."""
+    """What the checkpoint is; ``graphs`` are the files that the collections come from.
+
+    ``has_objects`` is True for an object-based (TF2) checkpoint, which brings its own graph."""
 
     path: str
     format: str
@@ -68,6 +72,7 @@ class CheckpointSummary(NamedTuple):
     has_graph: bool
     graphs: tuple[str, ...] = ()
     title: str = ""
+    has_objects: bool = False
 
 
 class TreeResult(NamedTuple):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from ckpttool.formats.object_graph import ObjectGraph
+
 # What a chunked read holds at most at once, unless a single row is larger.
 CHUNK_BYTES = 8 << 20
 
@@ -84,6 +86,9 @@ class Reader(Protocol):
 
     def chunks(self, name: str, max_bytes: int = CHUNK_BYTES) -> Iterator[Chunk]:
         """The whole tensor in C order, piece by piece; the checksum is checked at the end."""
+
+    def object_graph(self) -> ObjectGraph | None:
+        """The TF2 object graph, decoded without NumPy; None where there is none."""
 
     def close(self) -> None:
         """Release files; the specs stay valid."""

@@ -17,6 +17,8 @@ from ckpttool.tensors import DType, Shape, Slice, TensorSpec, dtype_named
 if TYPE_CHECKING:
     import numpy as np
 
+    from ckpttool.formats.object_graph import ObjectGraph
+
     Array = np.ndarray[Any, Any]
 
 _READ_BYTES = 1 << 20  # a piece that stays in the processor's cache from reading to copying
@@ -46,6 +48,10 @@ class PartReader:
 
     def _part(self, name: str, index: int) -> Stream:
         raise NotImplementedError
+
+    def object_graph(self) -> ObjectGraph | None:
+        """The TF2 object graph; only a V2 bundle can hold one."""
+        return None
 
     def spec(self, name: str) -> TensorSpec:
         """The spec of ``name``, or :class:`TensorNotFoundError` with the nearest names."""

@@ -64,7 +64,10 @@ def _header(result: TreeResult, layout: Layout) -> Iterator[Line]:
     if summary.step is not None:
         words.append(f"step {summary.step}")
     names = [path.rstrip("/").replace("\\", "/").rsplit("/", 1)[-1] for path in summary.graphs]
-    words.append(f"graph {', '.join(names)}" if summary.has_graph else "no graph")
+    if summary.has_graph:
+        words.append(f"graph {', '.join(names)}")
+    else:
+        words.append("object graph" if summary.has_objects else "no graph")
     yield [
         (safe(summary.path, layout.unicode), "title"),
         ("  " + safe(dot.join(words), layout.unicode), "dim"),
@@ -149,6 +152,11 @@ class _Painter:
             remarks.append(("  not saved", "warn"))
         elif self._has_graph and row.collections is None and row.role != "object_graph":
             remarks.append(("  not in graph", "warn"))
+        if len(row.graph_names) == 1 and not _same_name(row.graph_names[0], row.name):
+            # A Saver over a dict, averages under plain names, or TF2's own name of the variable.
+            remarks.append((f"  = {safe(row.graph_names[0], self._unicode)}", "dim"))
+        if len(row.object_paths) > 1:
+            remarks.append((f"  shared by {len(row.object_paths)} paths", "flag"))
         if node.followers:
             remarks.append((f"  +{_followers(node.followers)}", "dim"))
         return remarks
@@ -164,6 +172,12 @@ class _Painter:
             if key not in _WORDS:
                 words.append(safe(key, self._unicode))
         return " ".join(words)
+
+
+def _same_name(name: str, key: str) -> bool:
+    """Whether a variable's own name tells no more than its key does."""
+    path = key.removesuffix(VALUE_SUFFIX)
+    return path == name or (path is not key and path.endswith("/" + name))
 
 
 def _label(node: Scope, unicode: bool) -> str:

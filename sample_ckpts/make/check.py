@@ -76,7 +76,7 @@ def graph_problems(meta: Path, names: set[str]) -> list[str]:
 
 def damage_problems(row: dict[str, Any]) -> list[str]:
     """Whether TensorFlow makes of a damaged copy what the manifest says."""
-    listed = damage.tensorflow_lists(str(ROOT / row["path"]))
+    listed = damage.tensorflow_lists(common.reader_path(ROOT / row["path"]))
     return [] if listed == row["tensorflow_lists"] else [f"TensorFlow lists {listed}"]
 
 

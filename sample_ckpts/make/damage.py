@@ -1,8 +1,9 @@
 """Damaged twins: each is a copy of an intact sample with one thing wrong.
 
 ``opens`` tells whether names, shapes and dtypes can be listed, ``exit`` what listing them should
-exit with, ``tensorflow_lists`` how many tensors TensorFlow lists (null: it refuses), ``readable`` and ``unreadable`` which tensors still have their values.  Where TensorFlow
-opens the copy, it is TensorFlow that tells the two apart.
+exit with, ``readable`` and ``unreadable`` which tensors still have their values: where TensorFlow
+opens the copy, it tells the two apart.  ``tensorflow_lists`` is how many tensors TensorFlow lists,
+null if it refuses.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import tensorflow as tf
-from common import MADE, Sample, sample, v1
+from common import MADE, Sample, reader_path, sample, v1
 from table import FOOTER, read_blocks, read_table, table_bytes
 from tensorflow.core.protobuf import tensor_bundle_pb2
 
@@ -98,7 +99,7 @@ def _damaged(
             "script": made.script,
             "damage": damage,
             **({"note": note} if note else {}),
-            "tensorflow_lists": tensorflow_lists(str(path)),
+            "tensorflow_lists": tensorflow_lists(reader_path(path)),
             "expect": {
                 "opens": opens,
                 "exit": exits,

@@ -1,0 +1,142 @@
+"""Copy byte ranges between files as runs: neighbours, and ranges that overlap, go in one piece.
+
+Ranges that share bytes share them in the copy too, so a copy is never larger than its source.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
+
+from ckpttool.errors import InputError, Problem, corrupt
+from ckpttool.storage.atomic import Staged, cannot_write
+from ckpttool.storage.files import CHUNK, RangedFile, files_for
+
+_AT_ONCE = 1 << 30  # the kernel copies up to 2 GiB in a call
+# What a kernel or file system says that cannot do this kind of copy; the plain way is tried then.
+_CANNOT = frozenset(
+    number
+    for number in (
+        errno.EXDEV,
+        errno.EINVAL,
+        errno.ENOSYS,
+        errno.EOPNOTSUPP,
+        errno.ENOTSUP,
+        errno.EPERM,
+        errno.EBADF,
+        errno.ETXTBSY,
+        errno.EIO,
+    )
+)
+
+
+class Range(Protocol):
+    """A piece of a file."""
+
+    @property
+    def path(self) -> str:
+        """The file."""
+
+    @property
+    def offset(self) -> int:
+        """Its first byte."""
+
+    @property
+    def size(self) -> int:
+        """Its length in bytes."""
+
+
+class Run(NamedTuple):
+    """Bytes ``[offset, offset + size)`` of a file, and where they begin in the copy."""
+
+    offset: int
+    size: int
+    target: int
+
+
+def merge_runs(ranges: Iterable[Range], start: int = 0) -> dict[str, list[Run]]:
+    """Runs for each file, in the order of files and offsets, one after the other from ``start``."""
+    by_path: dict[str, list[tuple[int, int]]] = {}
+    for item in ranges:
+        if item.size:
+            by_path.setdefault(item.path, []).append((item.offset, item.offset + item.size))
+    runs: dict[str, list[Run]] = {}
+    target = start
+    for path in sorted(by_path):
+        merged: list[list[int]] = []
+        for begin, end in sorted(by_path[path]):
+            if merged and begin <= merged[-1][1]:
+                merged[-1][1] = max(merged[-1][1], end)
+            else:
+                merged.append([begin, end])
+        runs[path] = []
+        for begin, end in merged:
+            runs[path].append(Run(begin, end - begin, target))
+            target += end - begin
+    return runs
+
+
+def copy_runs(runs: dict[str, list[Run]], out: Staged) -> int:
+    """Append all runs to ``out``; returns the bytes written.
+
+    Raises INP006 or INP007 for a source that is missing or too short, before anything is copied
+    from it.
+    """
+    total = 0
+    for path, pieces in runs.items():
+        source = _open(path)
+        try:
+            last = pieces[-1]
+            if last.offset + last.size > source.size:
+                raise corrupt(
+                    "the data shard is shorter than the index says",
+                    path,
+                    code="INP007",
+                    found=f"{source.size} bytes",
+                    expected=f"{last.offset + last.size} bytes",
+                )
+            for run in pieces:
+                _copy(source, run, out)
+                total += run.size
+        finally:
+            source.close()
+    return total
+
+
+def _open(path: str) -> RangedFile:
+    files = files_for(path)
+    if not files.is_file(path):
+        raise InputError(Problem("INP006", "a data shard is missing", path, "no such file"))
+    return files.open(path)
+
+
+def _copy(source: RangedFile, run: Run, out: Staged) -> None:
+    done = _kernel_copy(source, run, out) if hasattr(os, "copy_file_range") else 0
+    while done < run.size:
+        data = source.pread(run.offset + done, min(CHUNK, run.size - done))
+        if not data:
+            raise corrupt("the file was cut while it was read", source.path, code="INP007")
+        out.write(data)
+        done += len(data)
+
+
+def _kernel_copy(source: RangedFile, run: Run, out: Staged) -> int:
+    """Bytes that the kernel copied by itself: all of them, or as far as it could."""
+    fileno = getattr(source, "fileno", None)
+    if fileno is None:
+        return 0
+    done = 0
+    while done < run.size:
+        size = min(_AT_ONCE, run.size - done)
+        try:
+            copied = os.copy_file_range(fileno(), out.fileno(), size, run.offset + done)
+        except OSError as error:
+            if error.errno in _CANNOT:
+                return done
+            raise cannot_write(out.final, error) from error
+        if not copied:
+            return done
+        done += copied
+    return done
