@@ -35,6 +35,7 @@ class Checkpoint:
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
         self._problems: list[Problem] = []
+        self._damaged_entries: list[Problem] = []
 
     @property
     def info(self) -> CheckpointInfo:
@@ -185,7 +186,7 @@ class Checkpoint:
             parts = len(self.reader.slices(name)) if name in self.reader.partitioned else 1
         except CkptError as error:
             # A damaged entry is still a key: list it, and say what is wrong with it.
-            self._problems += error.problems
+            self._damaged_entries += error.problems
             parts = 1
         if not self.reader.partitioned and dtype_named(dtype).itemsize:
             known[dtype, shape] = (parameters, size, parts)
@@ -222,6 +223,10 @@ class Checkpoint:
     def notices(self) -> tuple[Problem, ...]:
         """What was odd: about the files, and about the graph as far as it has been read."""
         return (*self.info.notices, *dict.fromkeys(self._problems))
+
+    def damage(self) -> tuple[Problem, ...]:
+        """Damage that names may be missing for, and entries that could not be told whole."""
+        return (*self.info.damage, *dict.fromkeys(self._damaged_entries))
 
     def close(self) -> None:
         """Release the reader's files."""

@@ -58,6 +58,7 @@ CODES: dict[str, str] = {
     "OUT003": "the output would overwrite its own source",
     "OUT004": "the written output does not read back as planned",
     "OUT005": "the output format cannot hold a tensor",
+    "OUT006": "a graph file does not fit the renamed tensors",
     "EXT001": "an optional extra is not installed",
     "BUG001": "an unexpected internal error",
     "INT001": "interrupted",

@@ -50,6 +50,7 @@ class CollectionsResult(NamedTuple):
     graph_only: tuple[str, ...]
     checkpoint_only: tuple[str, ...]
     notices: tuple[Problem, ...]
+    damage: tuple[Problem, ...] = ()
 
 
 def collections(checkpoint: Checkpoint) -> CollectionsResult:
@@ -95,4 +96,5 @@ def collections(checkpoint: Checkpoint) -> CollectionsResult:
         tuple(row.name for row in checkpoint.rows() if not row.saved),
         checkpoint.checkpoint_only(),
         checkpoint.notices(),
+        checkpoint.damage(),
     )

@@ -79,7 +79,7 @@ class TreeResult(NamedTuple):
     """The rows in key order, their totals, and what was odd on the way.
 
     ``selected`` is False where ``match`` and the like left all rows in; ``checkpoint_only`` are
-    keys that no graph variable has.
+    keys that no graph variable has.  ``damage`` is why names may be missing.
     """
 
     checkpoint: CheckpointSummary
@@ -87,6 +87,7 @@ class TreeResult(NamedTuple):
     totals: Totals
     checkpoint_only: tuple[str, ...]
     notices: tuple[Problem, ...]
+    damage: tuple[Problem, ...] = ()
 
 
 SORTS = ("name", "size", "file")
@@ -120,6 +121,7 @@ def tree(
         total(rows),
         tuple(name for name in checkpoint.checkpoint_only() if names is None or name in names),
         checkpoint.notices(),
+        checkpoint.damage(),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ckpttool.checkpoint import open_checkpoint
 from ckpttool.cli import emit
+from ckpttool.errors import EXIT_INPUT, EXIT_OK
 
 
 def show_tree(
@@ -35,14 +36,15 @@ def show_tree(
     if emit.SETTINGS.json:
         from ckpttool.render.tree_json import tree_body
 
-        emit.data(tree_body(result), result.notices)
+        emit.listing(tree_body(result), result.notices, result.damage)
     else:
         from ckpttool.render.tree import TreeOptions, tree_lines
 
         sink = emit.out()
         sink.write(tree_lines(result, TreeOptions(depth, slots, fold, sort), sink.layout))
         emit.words(result.notices, "note")
-    return 0
+        emit.words(result.damage, "error")
+    return EXIT_INPUT if result.damage else EXIT_OK
 
 
 def show_collections(path: str, *, every: bool = False) -> int:
@@ -53,9 +55,10 @@ def show_collections(path: str, *, every: bool = False) -> int:
     with open_checkpoint(path) as checkpoint:
         result = collections(checkpoint)
     if emit.SETTINGS.json:
-        emit.data(collections_body(result), result.notices)
+        emit.listing(collections_body(result), result.notices, result.damage)
     else:
         sink = emit.out()
         sink.write(collections_lines(result, sink.layout, every=every))
         emit.words(result.notices, "note")
-    return 0
+        emit.words(result.damage, "error")
+    return EXIT_INPUT if result.damage else EXIT_OK

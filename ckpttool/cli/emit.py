@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ckpttool.errors import Problem
@@ -42,6 +42,13 @@ def data(
     from ckpttool.render.json import dumps, envelope
 
     sys.stdout.write(dumps(envelope(SETTINGS.command, status, body, problems)) + "\n")
+
+
+def listing(
+    body: Mapping[str, Any], notices: Iterable[Problem], damage: Collection[Problem]
+) -> None:
+    """Write the JSON of a listing: an error where damage hides part of it."""
+    data(body, [*notices, *damage], status="error" if damage else "ok")
 
 
 def lines(content: Iterable[Line]) -> None:

@@ -52,6 +52,7 @@ class CheckpointInfo(NamedTuple):
     missing_files: tuple[str, ...] = ()
     notices: tuple[Problem, ...] = ()
     step: int | None = None  # as the file name says it (model.ckpt-168); not read from data
+    damage: tuple[Problem, ...] = ()  # names may be missing from ``specs`` because of these
 
 
 class Chunk(NamedTuple):

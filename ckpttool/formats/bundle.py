@@ -281,8 +281,9 @@ class BundleReader(PartReader):
             files=(self._index_path, *listed),
             graphs=located.graphs,
             missing_files=missing,
-            notices=(*located.notices, *damage, *self._index.problems.values()),
+            notices=located.notices,
             step=located.step,
+            damage=(*damage, *self._index.problems.values()),
         )
 
 

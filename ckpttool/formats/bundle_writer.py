@@ -14,7 +14,7 @@ from math import prod
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ckpttool.errors import InputError, OutputError, Problem, corrupt
+from ckpttool.errors import OutputError, Problem
 from ckpttool.formats.copying import Run, copy_runs, merge_runs
 from ckpttool.formats.locate import Located
 from ckpttool.formats.ordered_code import FULL, Extent, encode_slice_key
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 _PRODUCER = 1  # kTensorBundleVersion
 _FULL32 = 0xFFFFFFFF
-_EMPTY_CRC = mask(0)
 
 
 class PartSource(NamedTuple):
@@ -73,6 +72,10 @@ class _Stored(NamedTuple):
     crc32c: int
 
 
+# Arrays, of any shape, that together are the tensor in C order; called twice for strings.
+Values = Callable[[], Iterable["Array"]]
+
+
 class _Tensor:
     """A declared tensor: parts to copy, or values to encode."""
 
@@ -92,11 +95,6 @@ class _Tensor:
         self.parts = tuple(parts)
         self.values = values
         self.stored: list[_Stored] = []
-
-
-# Arrays, 1-D or of any shape, that together are the tensor in C order; called once, or twice for
-# strings.
-Values = Callable[[], Iterable["Array"]]
 
 
 class BundleWriter:
@@ -348,9 +346,7 @@ def _older_shards(prefix: str) -> list[str]:
     """Data files of any earlier bundle of this prefix, and a V1 file of this very name."""
     directory, base = split(prefix)
     shard = re.compile(re.escape(base) + r"\.data-[0-9]{5,}-of-[0-9]{5,}\Z")
-    found = [join(directory, name) for name in files_for(prefix).names(directory) if shard.match(name)]
+    found = [
+        join(directory, name) for name in files_for(prefix).names(directory) if shard.match(name)
+    ]
     return [*found, prefix] if os.path.lexists(prefix) else found
-
-
-__all__ = ["BundleWriter", "PartSource", "Values", "Written", "encode_elements"]
-_ = (InputError, corrupt, _EMPTY_CRC)

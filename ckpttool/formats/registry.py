@@ -5,25 +5,32 @@ from __future__ import annotations
 from importlib import import_module
 from typing import NamedTuple
 
+from ckpttool.errors import InputError
 from ckpttool.formats.base import Reader
 from ckpttool.formats.locate import Located, locate
 
 
 class Format(NamedTuple):
-    """One readable format.  ``module:opener`` is called with a :class:`Located`."""
+    """One readable format.  ``module:opener`` is called with a :class:`Located`.
+
+    ``salvages``: the opener takes ``salvage=True`` and then lists what a damaged file still holds.
+    """
 
     name: str
     module: str
     opener: str
     title: str
+    salvages: bool = False
 
 
 FORMATS: dict[str, Format] = {
     row.name: row
     for row in (
-        Format("tf-v2", "ckpttool.formats.bundle", "open_bundle", "TensorFlow V2 TensorBundle"),
-        Format("tf-v1", "ckpttool.formats.slices_v1", "open_v1", "TensorFlow V1 slices"),
-        Format("tf2", "ckpttool.formats.bundle", "open_bundle", "TF2 object-based bundle"),
+        Format(
+            "tf-v2", "ckpttool.formats.bundle", "open_bundle", "TensorFlow V2 TensorBundle", True
+        ),
+        Format("tf-v1", "ckpttool.formats.slices_v1", "open_v1", "TensorFlow V1 slices", True),
+        Format("tf2", "ckpttool.formats.bundle", "open_bundle", "TF2 object-based bundle", True),
         Format("saved-model", "ckpttool.formats.saved_model", "open_saved_model", "SavedModel"),
         Format("hub-module", "ckpttool.formats.saved_model", "open_saved_model", "TF1 Hub module"),
         Format("meta-graph", "ckpttool.formats.meta_graph", "open_meta_graph", "a graph alone"),
@@ -43,7 +50,15 @@ def open_reader(path: str) -> Reader:
 
 
 def open_located(located: Located) -> Reader:
-    """Open a checkpoint that :func:`locate` found."""
+    """Open a checkpoint that :func:`locate` found.
+
+    Of a damaged index what is intact is listed, and ``info.damage`` says what is not; it is an
+    error only if nothing is left.
+    """
     row = FORMATS[located.format]
-    reader: Reader = getattr(import_module(row.module), row.opener)(located)
+    opener = getattr(import_module(row.module), row.opener)
+    reader: Reader = opener(located, salvage=True) if row.salvages else opener(located)
+    if reader.info.damage and not reader.specs:
+        reader.close()
+        raise InputError(*reader.info.damage)
     return reader

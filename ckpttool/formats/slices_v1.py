@@ -54,10 +54,10 @@ class V1Reader(PartReader):
         self._tables: list[Table] = []
         self._slices: dict[str, list[_Stored]] = {}
         specs: dict[str, TensorSpec] = {}
-        notices = list(located.notices)
+        damage: list[Problem] = []
         for path in paths:
             if path in missing:
-                notices.append(Problem("INP006", "a shard is missing", path, "no such file"))
+                damage.append(Problem("INP006", "a shard is missing", path, "no such file"))
                 continue
             try:
                 self._read_list(path, specs)
@@ -65,7 +65,7 @@ class V1Reader(PartReader):
                 if not salvage:
                     self.close()
                     raise
-                notices += error.problems
+                damage += error.problems
         self.specs = {name: specs[name] for name in sorted(specs, key=encode_name)}
         self.info = CheckpointInfo(
             path=located.path,
@@ -74,8 +74,9 @@ class V1Reader(PartReader):
             files=tuple(paths),
             graphs=located.graphs,
             missing_files=missing,
-            notices=(*notices, *self.unlisted.values()),
+            notices=located.notices,
             step=located.step,
+            damage=(*damage, *self.unlisted.values()),
         )
 
     @cached_property

@@ -157,9 +157,7 @@ def _collisions(decided: Mapping[str, Fate]) -> Iterator[Problem]:
     for target, names in by_target.items():
         if len(names) < 2:
             continue
-        found = "; ".join(
-            f"{name} by {_reason(decided[name])}" for name in names[:_MAX_SOURCES]
-        )
+        found = "; ".join(f"{name} by {_reason(decided[name])}" for name in names[:_MAX_SOURCES])
         if len(names) > _MAX_SOURCES:
             found += f"; and {len(names) - _MAX_SOURCES} more"
         where = next((fate.rule.place for name in names if (fate := decided[name]).rule), None)

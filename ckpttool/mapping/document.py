@@ -135,7 +135,9 @@ class _Parser:
         found = node.text or ("nothing" if node.value is None else f"a {node.kind}")
         self.problems.append(Problem(code, message, node.where, found, expected))
 
-    def _fields(self, node: Node, what: str, known: tuple[str, ...]) -> dict[str, tuple[Node, Node]]:
+    def _fields(
+        self, node: Node, what: str, known: tuple[str, ...]
+    ) -> dict[str, tuple[Node, Node]]:
         """Key and value nodes by key; unknown and repeated keys are problems."""
         if node.kind != MAP:
             self._say("MAP003", f"{what} is a mapping of keys", node, ", ".join(known))

@@ -208,7 +208,9 @@ def _from_data(data: Any, label: str, path: str, depth: int) -> Node:
         pairs = []
         for key, value in data.items():
             inner = f"{path}.{key}" if path else str(key)
-            pairs.append((_scalar(key, f"{label}: {inner}"), _from_data(value, label, inner, depth + 1)))
+            pairs.append(
+                (_scalar(key, f"{label}: {inner}"), _from_data(value, label, inner, depth + 1))
+            )
         return Node(MAP, pairs, where)
     if isinstance(data, Sequence) and not isinstance(data, (str, bytes)):
         items = [

@@ -217,7 +217,9 @@ def _pieces(text: str, template: bool) -> Iterator[Atom]:
             following = text[pos + 1 : pos + 2]
             if not following or following.isalnum():
                 hint = ": write {1} for a group" if template and following.isdigit() else ""
-                raise PatternError("a backslash stands before a mark to be taken as it is" + hint, pos)
+                raise PatternError(
+                    "a backslash stands before a mark to be taken as it is" + hint, pos
+                )
             yield Atom(TEXT, following)
             pos += 2
         elif mark == "*":
@@ -261,7 +263,9 @@ def _capture(found: re.Match[str], template: bool) -> Atom:
     if name.isdigit():
         raise PatternError(f"{{{name}}} is no name for a capture", found.start())
     if kind not in (None, "int"):
-        raise PatternError(f"unknown type {kind!r}; there is {{{name}}} and {{{name}:int}}", found.start())
+        raise PatternError(
+            f"unknown type {kind!r}; there is {{{name}}} and {{{name}:int}}", found.start()
+        )
     return Atom(INT if kind else NAME, name, 1)
 
 
@@ -331,7 +335,9 @@ class _Search:
             return pos == len(self._name)
         atom = self._atoms[index]
         if atom.kind == TEXT:
-            return self._name.startswith(atom.text, pos) and self._at(index + 1, pos + len(atom.text))
+            return self._name.startswith(atom.text, pos) and self._at(
+                index + 1, pos + len(atom.text)
+            )
         key = (index, pos, *sorted(self._bound.items()))
         if key in self._failed:
             return False

@@ -180,7 +180,9 @@ def quick_rules(
         source, mark, new = _split_pair(pair)
         if not mark:
             found = f"--rename {pair}"
-            problems.append(Problem("MAP004", "a rename is old=new", found, hint="--rename a/w=b/w"))
+            problems.append(
+                Problem("MAP004", "a rename is old=new", found, hint="--rename a/w=b/w")
+            )
             continue
         add(f"--rename {pair}", source, new)
     if strip_prefix:
@@ -191,9 +193,7 @@ def quick_rules(
         rules.append(_prefix_rule(len(rules), label, "", add_prefix, bool(rules)))
     if problems:
         raise MappingError(*problems)
-    return RuleSet(
-        rules, label=_QUICK, slots=slots or "follow", unmatched=unmatched or "keep"
-    )
+    return RuleSet(rules, label=_QUICK, slots=slots or "follow", unmatched=unmatched or "keep")
 
 
 def _prefix_rule(number: int, label: str, old: str, new: str, optional: bool = False) -> Rule:

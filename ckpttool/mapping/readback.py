@@ -1,0 +1,186 @@
+"""Read an output back before it gets its name, and compare it with the plan and the source."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from math import prod
+from typing import Protocol
+
+from ckpttool.errors import CorruptError, OutputError, Problem
+from ckpttool.formats.base import Reader
+from ckpttool.formats.bundle import BundleReader, StoredPart, open_bundle
+from ckpttool.formats.bundle_writer import BundleWriter
+from ckpttool.formats.streaming import Where
+from ckpttool.mapping.plan import Plan, Step
+from ckpttool.storage.crc32c import crc32c, mask
+from ckpttool.storage.files import RangedFile, files_for
+from ckpttool.tensors import dtype_from_enum
+
+_WINDOW = 1 << 20  # stays in the processor's cache between reading and the checksum
+
+
+class StoredReader(Protocol):
+    """A reader whose tensors can be copied without decoding: an open V2 bundle."""
+
+    endianness: str
+
+    @property
+    def shard_paths(self) -> tuple[str, ...]:
+        """The data files, by shard number."""
+
+    def entry_dtype_enum(self, name: str) -> int:
+        """The dtype's number."""
+
+    def stored_parts(self, name: str) -> list[StoredPart]:
+        """Where the bytes are."""
+
+
+def read_back(
+    writer: BundleWriter, plan: Plan, reader: Reader, stored: StoredReader | None, *, data: bool
+) -> None:
+    """Check what ``writer`` staged, while the disk takes it.
+
+    Names, dtypes, shapes, slices and stored checksums are compared; with ``data`` the bytes are
+    read too.  Raises OUT004 for the first thing that differs, and :class:`CorruptError` where the
+    source itself is damaged.
+    """
+    failure: list[BaseException] = []
+
+    def flush() -> None:
+        try:
+            writer.flush()
+        except BaseException as error:  # raised below, in the caller's thread
+            failure.append(error)
+
+    flushing = threading.Thread(target=flush, name="flush")
+    flushing.start()
+    try:
+        with open_bundle(writer.staged()) as back:
+            _Check(plan, back, reader, stored, writer.prefix).run(data=data)
+    finally:
+        flushing.join()
+    if failure:
+        raise failure[0]
+
+
+class _Check:
+    """One reading back."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        back: BundleReader,
+        reader: Reader,
+        stored: StoredReader | None,
+        prefix: str,
+    ) -> None:
+        self._plan = plan
+        self._back = back
+        self._reader = reader
+        self._stored = stored
+        self._prefix = prefix
+        self._files: dict[str, RangedFile] = {}
+
+    def run(self, *, data: bool) -> None:
+        """Everything, one tensor after the other."""
+        try:
+            self._specs()
+            for step in self._plan.steps:
+                if self._stored is None:
+                    self._back.check(step.target)
+                else:
+                    self._compare(step, self._stored, data=data)
+        finally:
+            for file in self._files.values():
+                file.close()
+
+    def _specs(self) -> None:
+        found = {spec.name: (spec.dtype, spec.shape) for spec in self._back.specs.values()}
+        expected = {step.target: (step.dtype, step.shape) for step in self._plan.steps}
+        if found == expected:
+            return
+        odd = min(name for name in {*found, *expected} if found.get(name) != expected.get(name))
+        raise self._differs(odd, found.get(odd), expected.get(odd))
+
+    def _compare(self, step: Step, stored: StoredReader, *, data: bool) -> None:
+        """The parts are those of the source, and their bytes have the stored checksums."""
+        parts = self._back.stored_parts(step.target)
+        sources = stored.stored_parts(step.sources[0])
+        found = [(part.slice, part.size, part.crc32c) for part in parts]
+        expected = [(part.slice, part.size, part.crc32c) for part in sources]
+        # A single slice that is everything is written as the whole tensor that it is.
+        if len(sources) == 1 and sources[0].slice and not parts[0].slice:
+            found, expected = [found[0][1:]], [expected[0][1:]]
+        if found != expected:
+            raise self._differs(step.target, found, expected)
+        if not data:
+            return
+        if sources[0].slice:
+            self._reader_check_slices(step)
+        dtype = dtype_from_enum(stored.entry_dtype_enum(step.sources[0]))
+        if dtype.kind == "string":
+            self._strings(step)
+            return
+        for part, source in zip(parts, sources, strict=True):
+            count = prod(source.slice.shape if source.slice else step.shape)
+            if dtype.kind == "opaque":
+                self._same_bytes(step, part, source)
+            elif source.size != count * dtype.itemsize:
+                where = Where(step.sources[0], source.path, source.offset)
+                raise where.damaged("wrong size", source.size, count * dtype.itemsize)
+            else:
+                self._checksum(step, part, source)
+
+    def _reader_check_slices(self, step: Step) -> None:
+        check = getattr(self._reader, "check_slices", None)
+        if check is not None:
+            check(step.sources[0])
+
+    def _strings(self, step: Step) -> None:
+        """String checksums cover something else than the bytes: decode them."""
+        try:
+            self._back.check(step.target)
+        except CorruptError as error:
+            for _ in self._reader.chunks(step.sources[0]):  # raises if the source is no better
+                pass
+            raise self._differs(step.target, error.problems[0].message, "as stored") from error
+
+    def _checksum(self, step: Step, part: StoredPart, source: StoredPart) -> None:
+        if mask(self._crc(part)) == part.crc32c:
+            return
+        crc = self._crc(source)
+        if mask(crc) != source.crc32c:
+            raise Where(step.sources[0], source.path, source.offset).mismatch(crc, source.crc32c)
+        raise self._differs(step.target, "other bytes", "those of its checksum")
+
+    def _same_bytes(self, step: Step, part: StoredPart, source: StoredPart) -> None:
+        pairs = zip(self._pieces(part), self._pieces(source), strict=True)
+        if any(ours != theirs for ours, theirs in pairs):
+            raise self._differs(step.target, "other bytes", "those of the source")
+
+    def _crc(self, part: StoredPart) -> int:
+        crc = 0
+        for piece in self._pieces(part):
+            crc = crc32c(piece, crc)
+        return crc
+
+    def _pieces(self, part: StoredPart) -> Iterator[bytes]:
+        if not part.size:
+            return
+        file = self._files.get(part.path)
+        if file is None:
+            file = self._files[part.path] = files_for(part.path).open(part.path)
+        for start in range(0, part.size, _WINDOW):
+            yield file.pread(part.offset + start, min(_WINDOW, part.size - start))
+
+    def _differs(self, name: str, found: object, expected: object) -> OutputError:
+        return OutputError(
+            Problem(
+                "OUT004",
+                f"{name} does not read back as planned; nothing was kept",
+                self._prefix,
+                str(found),
+                str(expected),
+            )
+        )
