@@ -1,8 +1,8 @@
 """Write a V2 bundle: tensors are declared, then streamed, then everything is committed at once.
 
-Bytes that another bundle holds already are copied as they are, with their checksums: one kernel-side
-copy for each run of neighbours.  Arrays are encoded as TensorFlow does.  The same tensors always
-give the same bytes.  Source: ``tensorflow:core/util/tensor_bundle/tensor_bundle.cc``.
+Bytes that another bundle holds already are copied as they are, with their checksums, by the kernel
+where it can.  Arrays are encoded as TensorFlow does.  The same tensors always give the same bytes.
+Source: ``tensorflow:core/util/tensor_bundle/tensor_bundle.cc``.
 """
 
 from __future__ import annotations

@@ -262,8 +262,8 @@ class _Parser:
         if node.kind != MAP:
             self._say("MAP003", "`where` gives the texts of captures", node, "{x: [a, b]}")
             return (), ()
-        conditions = []
-        tables = []
+        conditions: list[tuple[Text, tuple[Text, ...]]] = []
+        tables: list[Node] = []
         for key, value in node.value:
             if value.kind == MAP:
                 tables.append(key)

@@ -144,9 +144,8 @@ class _Composer:
 
         open_nodes: list[Node] = []
         root: Node | None = None
-        documents = count = 0
-        for event in events:
-            count += 1
+        documents = 0
+        for count, event in enumerate(events):
             if isinstance(event, ev.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
@@ -173,6 +172,8 @@ class _Composer:
 
     def _where(self, event: Event) -> str:
         mark = event.start_mark
+        if mark is None:
+            return self._label
         return f"{self._label}:{mark.line + 1}:{mark.column + 1}"
 
     def _node(self, event: Any) -> Node:

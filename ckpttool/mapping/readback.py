@@ -107,11 +107,10 @@ class _Check:
         """The parts are those of the source, and their bytes have the stored checksums."""
         parts = self._back.stored_parts(step.target)
         sources = stored.stored_parts(step.sources[0])
-        found = [(part.slice, part.size, part.crc32c) for part in parts]
-        expected = [(part.slice, part.size, part.crc32c) for part in sources]
         # A single slice that is everything is written as the whole tensor that it is.
-        if len(sources) == 1 and sources[0].slice and not parts[0].slice:
-            found, expected = [found[0][1:]], [expected[0][1:]]
+        single = len(sources) == 1
+        found = [(None if single else part.slice, part.size, part.crc32c) for part in parts]
+        expected = [(None if single else part.slice, part.size, part.crc32c) for part in sources]
         if found != expected:
             raise self._differs(step.target, found, expected)
         if not data:

@@ -79,25 +79,25 @@ def _open_repeats(source: str) -> int:
     """How many repeats are open; :class:`PatternError` for those that could run away."""
     repeats = choices = 0
     groups = [[False, False]]  # for each open group: holds a repeat or an option; alternatives
-    closed = False  # the group that ended just before this token held any of these
+    closed = False  # the group that ended just before this piece held any of these
     for found in _TOKEN.finditer(source):
-        token = found.group()
-        if _is_repeat(token):
+        piece = found.group()
+        if _is_repeat(piece):
             if closed:
                 place = found.start() + len(MARK)
                 raise PatternError("a repeat of a group that holds a repeat, ? or |", place)
             repeats += 1
             groups[-1][0] = True
-        elif token == "?":
+        elif piece == "?":
             choices += 1
             groups[-1][0] = True
-        elif token == "|":
+        elif piece == "|":
             choices += not groups[-1][1]
             groups[-1][1] = True
-        elif token.startswith("(") and not token.startswith(("(?#", "(?P=")):
+        elif piece.startswith("(") and not piece.startswith(("(?#", "(?P=")):
             groups.append([False, False])
-        closed = token == ")" and len(groups) > 1 and any(groups[-1])
-        if token == ")" and len(groups) > 1:
+        closed = piece == ")" and len(groups) > 1 and any(groups[-1])
+        if piece == ")" and len(groups) > 1:
             groups.pop()
             groups[-1][0] |= closed
     if repeats > MAX_REPEATS or choices > MAX_CHOICES:

@@ -405,7 +405,7 @@ def test_hostile_entries(tmp_path: Path, entry: bytes, expected: str | None) -> 
     if expected is None:
         assert list(reader.specs) == ["fine"]
         assert list(reader.unlisted) == ["w"]
-        assert reader.info.notices[0].code == "INP004"
+        assert reader.info.damage[0].code == "INP004"
         return
     with pytest.raises(InputError) as raised:
         reader.read("w")
@@ -484,7 +484,7 @@ def test_salvage(tmp_path: Path) -> None:
     assert 0 < len(reader.specs) < 40
     assert set(reader.specs) < set(whole)
     assert [error.problems[0].code for _, error in reader.damaged_blocks] == ["INP005"]
-    assert reader.info.notices[0].code == "INP005"
+    assert reader.info.damage[0].code == "INP005"
     for name in reader.specs:
         assert reader.read(name).tolist() == [int(name[1:])]
 

@@ -95,7 +95,7 @@ def test_shards(tmp_path: Path) -> None:
     second.unlink()
     reader = open_v1(located_v1(first, second))
     assert reader.info.missing_files == (str(second),)
-    assert reader.info.notices[0].code == "INP006"
+    assert reader.info.damage[0].code == "INP006"
     assert reader.read("x").tolist() == [1, 2]
     with pytest.raises(CorruptError) as raised:
         reader.read("emb/w")
@@ -111,7 +111,7 @@ def test_shards_that_contradict(tmp_path: Path) -> None:
     second.write_bytes(v1_table([X._replace(shape=(3,))]))
     reader = open_v1(located_v1(first, second))
     assert list(reader.unlisted) == ["x"]
-    assert reader.info.notices[0].code == "INP008"
+    assert reader.info.damage[0].code == "INP008"
     assert reader.read("step").tolist() == -3
 
 
