@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import os
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from math import prod
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ckpttool.errors import OutputError, Problem
+from ckpttool.errors import InputError, OutputError, Problem
 from ckpttool.formats.copying import Run, copy_runs, merge_runs
 from ckpttool.formats.locate import Located
 from ckpttool.formats.ordered_code import FULL, Extent, encode_slice_key
+from ckpttool.formats.streaming import Where
 from ckpttool.formats.table_writer import write_table
 from ckpttool.names import encode_name
 from ckpttool.storage.atomic import OutputGroup, Staged
@@ -142,6 +145,7 @@ class BundleWriter:
 
     def write(self) -> None:
         """Stream everything that is declared into temporary files."""
+        self._check_sources()
         copied = [part for tensor in self._tensors.values() for part in tensor.parts]
         if self._link:
             for source, final in zip(self._link, self._shards, strict=True):
@@ -171,9 +175,9 @@ class BundleWriter:
             tuple(staged.path for staged in self._staged[:-1]),
         )
 
-    def flush(self) -> None:
-        """Have the written bytes on the disk; may run beside reading them back."""
-        self._group.flush()
+    def flushing(self) -> AbstractContextManager[None]:
+        """A context in which the disk takes what is written meanwhile."""
+        return self._group.flushing()
 
     def commit(self) -> Written:
         """Give the files their names, the index last."""
@@ -197,10 +201,26 @@ class BundleWriter:
             raise ValueError(f"{tensor.name} is declared twice")
         self._tensors[tensor.name] = tensor
 
+    def _check_sources(self) -> None:
+        """INP006 or INP007, with the tensor's name, before anything is written."""
+        sizes: dict[str, int] = {}
+        for tensor in self._tensors.values():
+            for part in tensor.parts:
+                path = part.path
+                if path not in sizes:
+                    files = files_for(path)
+                    sizes[path] = files.size(path) if files.is_file(path) else -1
+                if sizes[path] < 0:
+                    message = "a data shard is missing"
+                    raise InputError(Problem("INP006", message, path, "no such file"))
+                if part.offset + part.size > sizes[path]:
+                    where = Where(tensor.name, path, part.offset)
+                    raise where.short(max(0, sizes[path] - part.offset), part.size)
+
     def _place_copied(self, runs: dict[str, list[Run]]) -> None:
         for tensor in self._tensors.values():
             for part in tensor.parts:
-                offset = _moved(runs, part) if part.size else 0
+                offset = _moved(runs.get(part.path, ()), part)
                 tensor.stored.append(_Stored(0, offset, part.size, part.crc32c))
 
     def _place_linked(self) -> None:
@@ -269,12 +289,12 @@ def _string_head(arrays: Iterable[Array]) -> tuple[bytes, int, int]:
     return bytes(lengths) + stored, crc32c(stored, crc), count
 
 
-def _moved(runs: dict[str, list[Run]], part: PartSource) -> int:
-    """Where a part's bytes are after the copy."""
-    from bisect import bisect_right
-
-    found = runs[part.path]
-    run = found[bisect_right(found, part.offset, key=lambda item: item.offset) - 1]
+def _moved(runs: Sequence[Run], part: PartSource) -> int:
+    """Where a part's bytes are after the copy; 0 for an empty one that stands nowhere in it."""
+    at = bisect_right(runs, part.offset, key=lambda run: run.offset) - 1
+    run = runs[at] if at >= 0 else Run(0, 0, 0)
+    if part.offset + part.size > run.offset + run.size:
+        return 0
     return run.target + part.offset - run.offset
 
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
-from ckpttool.errors import InputError, Problem, corrupt
+from ckpttool.errors import corrupt
 from ckpttool.storage.atomic import Staged, cannot_write
 from ckpttool.storage.files import CHUNK, RangedFile, files_for
 
@@ -81,35 +81,18 @@ def merge_runs(ranges: Iterable[Range], start: int = 0) -> dict[str, list[Run]]:
 def copy_runs(runs: dict[str, list[Run]], out: Staged) -> int:
     """Append all runs to ``out``; returns the bytes written.
 
-    Raises INP006 or INP007 for a source that is missing or too short, before anything is copied
-    from it.
+    Raises :class:`InputError` for a source that cannot be read or is too short.
     """
     total = 0
     for path, pieces in runs.items():
-        source = _open(path)
+        source = files_for(path).open(path)
         try:
-            last = pieces[-1]
-            if last.offset + last.size > source.size:
-                raise corrupt(
-                    "the data shard is shorter than the index says",
-                    path,
-                    code="INP007",
-                    found=f"{source.size} bytes",
-                    expected=f"{last.offset + last.size} bytes",
-                )
             for run in pieces:
                 _copy(source, run, out)
                 total += run.size
         finally:
             source.close()
     return total
-
-
-def _open(path: str) -> RangedFile:
-    files = files_for(path)
-    if not files.is_file(path):
-        raise InputError(Problem("INP006", "a data shard is missing", path, "no such file"))
-    return files.open(path)
 
 
 def _copy(source: RangedFile, run: Run, out: Staged) -> None:

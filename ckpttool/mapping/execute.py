@@ -81,9 +81,10 @@ def execute(
     ) as writer:
         for step in plan.steps:
             _declare(writer, step, reader, stored)
-        writer.write()
-        if verify:
-            read_back(writer, plan, reader, stored, data=not link)
+        with writer.flushing():
+            writer.write()
+            if verify:
+                read_back(writer, plan, reader, stored, data=not link)
         written = writer.commit()
     return RemapResult(plan, written, verify, tuple(notices(plan, reader, prefix)))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from math import prod
 from typing import Protocol
@@ -39,29 +38,14 @@ class StoredReader(Protocol):
 def read_back(
     writer: BundleWriter, plan: Plan, reader: Reader, stored: StoredReader | None, *, data: bool
 ) -> None:
-    """Check what ``writer`` staged, while the disk takes it.
+    """Check what ``writer`` staged.
 
     Names, dtypes, shapes, slices and stored checksums are compared; with ``data`` the bytes are
     read too.  Raises OUT004 for the first thing that differs, and :class:`CorruptError` where the
     source itself is damaged.
     """
-    failure: list[BaseException] = []
-
-    def flush() -> None:
-        try:
-            writer.flush()
-        except BaseException as error:  # raised below, in the caller's thread
-            failure.append(error)
-
-    flushing = threading.Thread(target=flush, name="flush")
-    flushing.start()
-    try:
-        with open_bundle(writer.staged()) as back:
-            _Check(plan, back, reader, stored, writer.prefix).run(data=data)
-    finally:
-        flushing.join()
-    if failure:
-        raise failure[0]
+    with open_bundle(writer.staged()) as back:
+        _Check(plan, back, reader, stored, writer.prefix).run(data=data)
 
 
 class _Check:

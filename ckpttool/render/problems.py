@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator
 from ckpttool.errors import Problem
 from ckpttool.render.lines import Line, safe
 
+# What a hint that can be typed as it is begins with.
+_COMMANDS = ("ckpttool ", "pip ", "git ")
+
 
 def problem_lines(
     problems: Iterable[Problem], severity: str = "error", *, unicode: bool = True
@@ -28,4 +31,5 @@ def problem_lines(
         if facts:
             yield [("  " + safe(", ".join(facts), unicode), "")]
         if problem.hint:
-            yield [("  try: ", "guide"), (safe(problem.hint, unicode), "")]
+            label = "  try: " if problem.hint.startswith(_COMMANDS) else "  hint: "
+            yield [(label, "guide"), (safe(problem.hint, unicode), "")]

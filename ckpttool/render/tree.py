@@ -150,7 +150,7 @@ class _Painter:
             remarks.append((f"  {words}", "flag"))
         if not row.saved:
             remarks.append(("  not saved", "warn"))
-        elif self._has_graph and row.collections is None and row.role != "object_graph":
+        elif self._has_graph and not row.graph_names and row.collections is None:
             remarks.append(("  not in graph", "warn"))
         if len(row.graph_names) == 1 and not _same_name(row.graph_names[0], row.name):
             # A Saver over a dict, averages under plain names, or TF2's own name of the variable.

@@ -14,7 +14,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 
 from ckpttool.errors import OutputError, Problem
@@ -22,6 +22,7 @@ from ckpttool.storage.files import is_url
 
 # TensorFlow's own mark for a file that is being written: readers and people know it.
 _MARK = ".tempstate"
+_FLUSH_SECONDS = 0.05
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -120,8 +121,36 @@ class OutputGroup:
 
     def flush(self) -> None:
         """Have all staged bytes on the disk."""
-        for staged in self._staged:
+        for staged in tuple(self._staged):
             staged.flush()
+
+    @contextlib.contextmanager
+    def flushing(self) -> Iterator[None]:
+        """Flush again and again while the context lasts: disk and processor work side by side.
+
+        A failure to flush is raised when the context ends: the system tells it only once.
+        """
+        import threading
+
+        done = threading.Event()
+        failures: list[OutputError] = []
+
+        def work() -> None:
+            while not failures and not done.wait(_FLUSH_SECONDS):
+                try:
+                    self.flush()
+                except OutputError as error:
+                    failures.append(error)
+
+        thread = threading.Thread(target=work, name="flush", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+        if failures:
+            raise failures[0]
 
     def commit(self) -> None:
         """Put every file in its place.  On any exception the old files are back as they were."""
