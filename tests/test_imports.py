@@ -81,6 +81,8 @@ def test_every_error_code_is_registered_and_used() -> None:
     used: set[str] = set()
     for path in SOURCES:
         if path.name != "errors.py":
-            used |= set(re.findall(r'"((?:INP|USE|MAP|OUT|EXT|BUG|INT)\d{3})"', path.read_text("utf-8")))
+            used |= set(
+                re.findall(r'"((?:INP|USE|MAP|OUT|EXT|BUG|INT)\d{3})"', path.read_text("utf-8"))
+            )
     assert used <= set(CODES)
     assert set(CODES) - used <= {"INP004"}  # the default of errors.corrupt

@@ -19,7 +19,9 @@ from ckpttool.errors import CkptError
 from ckpttool.storage.crc32c import crc32c
 
 FOLDER = Path(__file__).resolve().parent.parent / "sample_ckpts"
-MANIFEST: dict[str, list[dict[str, Any]]] = json.loads((FOLDER / "MANIFEST.json").read_text("utf-8"))
+MANIFEST: dict[str, list[dict[str, Any]]] = json.loads(
+    (FOLDER / "MANIFEST.json").read_text("utf-8")
+)
 SAMPLES = [pytest.param(item, id=item["path"]) for item in MANIFEST["samples"]]
 DAMAGED = [pytest.param(item, id=item["path"]) for item in MANIFEST["damaged"]]
 
@@ -35,6 +37,8 @@ def test_the_manifest_and_the_folder_agree() -> None:
 def _value_crc(array: np.ndarray[Any, Any]) -> str:
     if array.dtype == object:
         data = b"".join(len(item).to_bytes(8, "little") + item for item in array.ravel())
+    elif array.dtype.name in ("int2", "int4"):  # equal values may differ in unused bits
+        data = array.astype(np.int8).tobytes()
     else:
         data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
     return f"{crc32c(data):08x}"

@@ -155,19 +155,24 @@ class JoinedGraph:
                 found[key] = role._replace(owner=None if owner == key else owner)
 
     def _applied_slots(self) -> Iterator[tuple[str, str]]:
-        """``(slot key, owner key)`` for every slot that an optimizer's update op takes."""
+        """``(slot key, owner key)`` for every saved slot that an optimizer's update op takes."""
+        for name, variable in self._applied_names():
+            slot, owner = self.key_of(name), self.key_of(variable)
+            if slot is not None and owner is not None and slot != owner:
+                yield slot, owner
+
+    def _applied_names(self) -> Iterator[tuple[str, str]]:
+        """``(slot, variable)``, by their names in the graph."""
         table = self.graph.table
         ops = frozenset(op for op in set(table.ops) if op.startswith(_APPLY))
         if not ops:
             return
         for number in table.with_ops(ops):
             inputs = [decode_name(base_name(name)) for name in table.data_inputs(number)]
-            owner = self.key_of(inputs[0]) if inputs else None
-            for name in inputs[1:]:
-                if name in self._variables and owner is not None:
-                    slot = self.key_of(name)
-                    if slot is not None and slot != owner:
-                        yield slot, owner
+            if inputs and inputs[0] in self._variables:
+                for name in inputs[1:]:
+                    if name in self._variables and name != inputs[0]:
+                        yield name, inputs[0]
 
     def key_of(self, variable: str) -> str | None:
         """The key that the Saver stores a graph variable under; None if it does not."""
@@ -224,7 +229,8 @@ class JoinedGraph:
             if not member.variables:
                 continue
             dtype, shape = self._declared(key, member)
-            yield self._row(key, dtype, shape, member, roles.get(key, VARIABLE), saved=True)
+            row = self._row(key, dtype, shape, member, roles.get(key, VARIABLE))
+            yield row._replace(bytes=element_bytes(dtype, row.parameters))
 
     def unsaved_rows(self, specs: Mapping[str, TensorSpec]) -> Iterator[VariableRow]:
         """Variables of the graph that no stored key holds: local ones, or left out by the Saver."""
@@ -236,30 +242,33 @@ class JoinedGraph:
         }
         groups: dict[str, list[GraphVariable]] = {}
         for item in self._variables.values():
-            if item.name not in saved:
+            # A lookup table that is not saved is filled by its initializer: no variable.
+            if item.name not in saved and not item.is_table:
                 info = item.slice_info
                 groups.setdefault(info.full_name if info else item.name, []).append(item)
         told = infer_roles(
             {
-                name: TensorSpec(name, group[0].dtype or "", _known(group[0].shape) or ())
-                for name, group in groups.items()
+                item.name: TensorSpec(item.name, item.dtype or "", _known(item.shape) or ())
+                for item in self._variables.values()
             }
         )
+        applied = dict(self._applied_names())
         for name, group in groups.items():
             info = group[0].slice_info
             shape = info.full_shape if info else _known(group[0].shape)
             role = told.get(name, VARIABLE)
-            if group[0].is_table:
-                role = _TABLE
             collections = sorted({key for item in group for key in item.collections})
             member = _Member(
                 tuple(group),
                 tuple(collections) if self._has_collections else None,
                 any(item.trainable for item in group) if self._has_collections else None,
             )
-            # A name that is also a stored key would fold into that key's line: its own is shown.
-            owner = role.owner if role.owner not in specs else None
-            row = self._row(name, group[0].dtype or "", shape, member, role, saved=False)
+            if name in applied:
+                role = Role("slot", applied[name], False)
+            owner = role.owner
+            if owner is not None and owner not in groups:
+                owner = self.key_of(owner) or owner
+            row = self._row(name, group[0].dtype or "", shape, member, role)
             yield row._replace(owner=owner)
 
     def _declared(self, key: str, member: _Member) -> tuple[str, Shape | None]:
@@ -275,27 +284,21 @@ class JoinedGraph:
 
     @staticmethod
     def _row(
-        name: str,
-        dtype: str,
-        shape: Shape | None,
-        member: _Member,
-        role: Role,
-        *,
-        saved: bool,
+        name: str, dtype: str, shape: Shape | None, member: _Member, role: Role
     ) -> VariableRow:
+        """A row for what only the graph has."""
         known = shape is not None and all(size >= 0 for size in shape)
-        parameters = prod(shape) if known and shape is not None else 0
         return VariableRow(
             name,
             dtype,
             shape,
-            parameters,
-            element_bytes(dtype, parameters) if saved else 0,
+            prod(shape) if known and shape is not None else 0,
+            0,
             role.role,
             role.owner,
             member.collections,
             member.trainable,
-            saved,
+            False,
             max(len(member.variables), 1),
             member.variables[0].op,
             tuple(item.name for item in member.variables),

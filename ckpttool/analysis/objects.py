@@ -23,13 +23,34 @@ class ObjectView:
         self._slots = graph.slot_keys()
         self._nodes = graph.nodes_by_key()
         self._shared = graph.shared()
+        self._by_flat_name = {
+            name.replace("/", "_"): key
+            for key, name in self.full_names.items()
+            if "/_trainable_variables/" in key or "/optimizer/" not in f"/{key}"
+        }
         self._shortest = graph.shortest_paths() if self._shared else []
 
     def roles(self, inferred: dict[str, Role]) -> dict[str, Role]:
         """``inferred`` with the slots that the graph knows made certain."""
         for key, slot in self._slots.items():
             inferred[key] = Role("slot", slot.owner, False)
+        for key, role in inferred.items():
+            if role.role == "slot" and role.owner is None:
+                inferred[key] = role._replace(owner=self._owner(key))
         return inferred
+
+    def _owner(self, key: str) -> str | None:
+        """The variable of a Keras 3 slot: ``adam/dense_kernel_momentum`` is of ``dense/kernel``.
+
+        Keras 3 records no slot owners; it names a slot by its variable's path, with ``_`` for
+        ``/``, and the slot's name.
+        """
+        _, _, stem = self.full_names.get(key, "").partition("/")
+        while "_" in stem:
+            stem = stem.rpartition("_")[0]
+            if stem in self._by_flat_name:
+                return self._by_flat_name[stem]
+        return None
 
     def names(self, key: str) -> tuple[str, ...]:
         """The variable's own name (``full_name``), where it is recorded."""

@@ -245,7 +245,11 @@ def _infer_object_key(name: str, spec: TensorSpec, specs: Mapping[str, TensorSpe
         key = owner + VALUE_SUFFIX
         return Role("slot", key if key in specs else None)
     leaf = path.rpartition("/")[2]
-    if leaf.lstrip("_") in _STEPS and not spec.shape and spec.dtype in _INTEGERS:
+    if (
+        (leaf.lstrip("_") in _STEPS or leaf == "step")
+        and not spec.shape
+        and spec.dtype in _INTEGERS
+    ):
         return _STEP
     parts = path.split("/")
     if any(part in ("optimizer", "_optimizer") for part in parts[:-1]):

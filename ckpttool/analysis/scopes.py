@@ -258,7 +258,7 @@ class _Builder:
 
     def _own(self, node: Scope, row: VariableRow) -> None:
         """Count the node's own variable, and give it its followers."""
-        if row.saved:
+        if row.saved or row.bytes:
             node.parameters += row.parameters
             node.bytes += row.bytes
             node.variables += 1

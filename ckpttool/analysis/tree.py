@@ -18,7 +18,7 @@ class VariableRow(NamedTuple):
     """One variable: a checkpoint key, or a graph variable that the checkpoint does not hold.
 
     ``shape`` holds -1 for a dimension that a graph leaves open, and is None where it is not known
-    at all.  ``bytes`` is the data's size in the file (0 if not saved).  ``collections`` are the
+    at all.  ``bytes`` is the data's size in the file; of a graph without its data what the Saver would write; 0 of what is not saved.  ``collections`` are the
     graph's collection keys, None where no graph says.  ``op`` is the op type of the graph's
     variable node.  ``graph_names`` are the names that the graph calls it by: several for a
     partitioned variable.  ``inferred`` is True where only names and shapes speak for
@@ -51,7 +51,10 @@ class RoleTotal(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """Sums over the rows that are saved; ``not_saved`` counts the others."""
+    """Sums over the rows that are saved; ``not_saved`` counts the others.
+
+    Of a graph without its data: over what its Saver would save.
+    """
 
     variables: int
     parameters: int
@@ -132,7 +135,8 @@ def total(rows: Iterable[VariableRow]) -> Totals:
     for row in rows:
         if not row.saved:
             not_saved += 1
-            continue
+            if not row.bytes:
+                continue
         entry = sums.get(row.role)
         if entry is None:
             entry = sums[row.role] = [0, 0, 0]

@@ -95,6 +95,14 @@ class BundleReader(PartReader):
         """The dtype's number as the index has it."""
         return self._entry(name).dtype_enum
 
+    def entry_bytes(self, name: str) -> bytes | None:
+        """The tensor's index entry as stored: equal entries of two bundles mean equal bytes.
+
+        None for a partitioned variable, whose data is in entries of their own.
+        """
+        self.spec(name)
+        return None if name in self._index.partitioned else self._index.value(name)
+
     def stored_bytes(self, name: str) -> int:
         """Bytes of the tensor's data in the shards; of a partitioned one, of all its parts."""
         return sum(part.size for part in self.stored_parts(name))
@@ -281,7 +289,7 @@ class BundleReader(PartReader):
             files=(self._index_path, *listed),
             graphs=located.graphs,
             missing_files=missing,
-            notices=located.notices,
+            notices=(*located.notices, *self._index.notices),
             step=located.step,
             damage=(*damage, *self._index.problems.values()),
         )

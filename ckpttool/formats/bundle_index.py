@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from operator import lt
 from typing import NamedTuple
 
 from ckpttool.errors import CorruptError, Problem, corrupt
@@ -28,6 +29,7 @@ from ckpttool.storage.wire import (
 from ckpttool.tensors import Shape, TensorSpec, dtype_from_enum
 
 MAX_SHARDS = 100_000
+MAX_ENTRIES = 4_000_000  # keys of one index: what is listed of them takes a gigabyte or two
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _SLICES_TAG = b"\x3a"  # field 7, length-delimited
 
@@ -64,10 +66,15 @@ class BundleIndex:
         self.header: Header | None = None
         self.specs: dict[str, TensorSpec] = {}
         self.partitioned: set[str] = set()
+        self.notices: list[Problem] = []  # what is odd, though nothing is lost
         self.problems: dict[str, Problem] = {}  # entries that cannot be listed, and why
         self._parts: dict[bytes, bytes] = {}
         self._stored: list[bytes] = []  # the entry of each spec, in the same order
         self._by_name: dict[str, bytes] | None = None  # the same, once one is asked for
+
+    def value(self, name: str) -> bytes:
+        """The entry of a listed name, as it is stored."""
+        return self._values()[name]
 
     def entry(self, name: str, path: str) -> Entry:
         """The entry of a listed name."""
@@ -95,13 +102,29 @@ def read_index(
     collecting = gc.isenabled()
     gc.disable()
     try:
-        for block, contents, found in table.entries(on_damage):
+        last = None
+        ordered = True
+        for block, contents, found in table.entries(on_damage, MAX_ENTRIES):
             _list_block(index, heads, table.path, block, contents, found)
+            keys = [key for key, _, _ in found]
+            if keys and ordered:
+                ordered = (
+                    (last is None or last < keys[0])
+                    and keys[-1] <= block.separator
+                    and all(map(lt, keys, keys[1:]))
+                )
+                last = keys[-1]
     finally:
         if collecting:
             gc.enable()
     if len(index.specs) != len(index._stored):
         raise corrupt("the index lists a name twice", table.path)
+    if not ordered:
+        what = "the keys of the index are out of order: TensorFlow does not find all of them"
+        index.notices.append(Problem("INP004", what, table.path))
+    if index.header is not None and not index.header.num_shards:
+        what = "the header entry counts no shards; one is assumed"
+        index.notices.append(Problem("INP004", what, table.path, "num_shards 0", "≥ 1"))
     # Variables have slices only where there are parts, or were before a block was damaged.
     if index._parts or on_damage is not None:
         index.partitioned.update(
@@ -230,23 +253,41 @@ def _has_slices(value: bytes) -> bool:
         return False  # an error when the entry is read
 
 
+def _listed_slices(index: BundleIndex, name: str, path: str) -> set[tuple[Extent, ...]]:
+    """The slices that the entry of ``name`` lists; none if it is damaged, or has none."""
+    if name not in index.partitioned:
+        return set()
+    try:
+        return set(index.entry(name, path).extents)
+    except CorruptError:
+        return set()  # an error when the variable is read
+
+
 def _adopt_orphans(index: BundleIndex, heads: dict[bytes, _Head], path: str) -> None:
     """Keys that begin with a zero byte are slices only if their variable says so.
 
     Any other is a tensor with an odd name, or a part whose variable is lost: listed, not hidden.
+    Of a variable that is there, parts that it does not list are told of.
     """
     listed: dict[str, set[tuple[Extent, ...]]] = {}
     orphans = []
-    for key in index._parts:
+    unknown: dict[str, int] = {}
+    for key in list(index._parts):
         decoded = decode_slice_key(key)
         if decoded:
             name = decode_name(decoded[0])
             if name not in listed:
-                known = name in index.partitioned
-                listed[name] = set(index.entry(name, path).extents) if known else set()
+                listed[name] = _listed_slices(index, name, path)
             if decoded[1] in listed[name]:
                 continue
+            if name in index.specs:
+                unknown[name] = unknown.get(name, 0) + 1
+                index._parts.pop(key)
+                continue
         orphans.append(key)
+    for name, count in unknown.items():
+        what = f"slices of {name} are stored that {name} does not list"
+        index.notices.append(Problem("INP008", what, path, str(count), "0"))
     if not orphans:
         return
     specs, values = {}, {}

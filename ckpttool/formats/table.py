@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from ckpttool.errors import CorruptError, InputError, Problem, corrupt
@@ -23,11 +24,16 @@ STREAM_BYTES = 8 << 20  # a raw block above this size is checked and read piece 
 SNAPPY_RATIO = 32  # no snappy stream grows by more than about 22
 SNAPPY_CAP = 1 << 31  # bytes of one decompressed block
 MAX_BLOCKS = 4 << 20  # a V1 file of 1 TB with full blocks
+MAX_ENTRIES = 4_000_000  # keys that are held at once
+# Each restart point, one in 16 entries where TensorFlow writes, stores its key whole: keys that
+# share more than that with those before them are made to fill the memory.
+KEY_RATIO = 64
 
 _MAGIC_BYTES = MAGIC.to_bytes(8, "little")
 _RAW, _SNAPPY = 0, 1
 _PIECE = 4 << 20
 _WINDOW = 64 << 10
+_NEAR = 1 << 10  # an entry's lengths and a usual key fit into this
 
 
 class Block(NamedTuple):
@@ -83,21 +89,28 @@ class Table:
         self._last: tuple[Block, bytes, dict[bytes, tuple[int, int]]] | None = None
 
     def entries(
-        self, on_damage: Callable[[Block, CorruptError], None] | None = None
+        self,
+        on_damage: Callable[[Block, CorruptError], None] | None = None,
+        most: int = MAX_ENTRIES,
     ) -> Iterator[tuple[Block, bytes, list[tuple[bytes, int, int]]]]:
         """Each block with its contents and its entries as ``(key, start, stop)`` of the value.
 
-        With ``on_damage`` a block that cannot be read is handed to it and left out.
+        With ``on_damage`` a block that cannot be read is handed to it and left out.  More than
+        ``most`` entries in all are refused in any case.
         """
+        left = most
         for block in self.blocks:
             try:
                 contents = self.contents(block)
-                found = list(walk(contents, self.path, block.offset))
+                found = list(islice(walk(contents, self.path, block.offset), left + 1))
             except CorruptError as error:
                 if on_damage is None:
                     raise
                 on_damage(block, error)
                 continue
+            left -= len(found)
+            if left < 0:
+                raise _too_many("entries", most, self.path, block.offset)
             yield block, contents, found
 
     def get(self, key: bytes) -> Value | None:
@@ -107,10 +120,16 @@ class Table:
             return None
         block = self.blocks[position]
         if block.size > STREAM_BYTES and self._kind(block) == _RAW:
-            return self._find_streamed(block, key)
+            if self._last is None or self._last[0] != block:
+                self._last = (block, b"", self._streamed(block))
+            place = self._last[2].get(key)
+            return None if place is None else Value(self._file, *place, place[0])
         if self._last is None or self._last[0] != block:
             contents = self.contents(block)
-            places = {k: (a, b) for k, a, b in walk(contents, self.path, block.offset)}
+            found = islice(walk(contents, self.path, block.offset), MAX_ENTRIES + 1)
+            places = {k: (start, stop) for k, start, stop in found}
+            if len(places) > MAX_ENTRIES:
+                raise _too_many("entries", MAX_ENTRIES, self.path, block.offset)
             self._last = (block, contents, places)
         _, contents, places = self._last
         place = places.get(key)
@@ -177,7 +196,13 @@ class Table:
                 raise corrupt("the index block is not sorted", self.path, handle.offset + start)
             blocks.append(block)
             if len(blocks) > MAX_BLOCKS:
-                raise corrupt("too many blocks", self.path, handle.offset, code="INP009")
+                raise _too_many("blocks", MAX_BLOCKS, self.path, handle.offset)
+        # Blocks that share bytes would let a small file stand for any amount of work.
+        end = 0
+        for block in sorted(blocks, key=_offset):
+            if block.offset < end:
+                raise corrupt("blocks overlap", self.path, block.offset)
+            end = block.offset + block.size + TRAILER_BYTES
         return blocks
 
     def _kind(self, block: Block) -> int:
@@ -194,8 +219,8 @@ class Table:
                 expected=f"{expected:08x}",
             )
 
-    def _find_streamed(self, block: Block, key: bytes) -> Value | None:
-        """Find ``key`` in a large raw block without holding the block."""
+    def _streamed(self, block: Block) -> dict[bytes, tuple[int, int]]:
+        """Where the values of a large raw block lie in the file; the block is not held."""
         _, offset, size = block
         crc = 0
         for position in range(0, size + 1, _PIECE):
@@ -205,24 +230,33 @@ class Table:
         self._match(block, int.from_bytes(trailer, "little"), crc)
         count = int.from_bytes(self._file.pread(offset + size - 4, 4), "little")
         limit = offset + size - 4 - 4 * count
-        found = b""
+        places: dict[bytes, tuple[int, int]] = {}
+        key, base, window = b"", offset, b""
+        room = KEY_RATIO * size
         position = offset
         while position < limit:
-            head = self._file.pread(position, min(_WINDOW, limit - position))
+            if position + _NEAR > base + len(window) < limit:
+                base, window = position, self._file.pread(position, min(_WINDOW, limit - position))
+            at = position - base
             try:
-                shared, at = varint(head, 0, len(head))
-                rest, at = varint(head, at, len(head))
-                length, at = varint(head, at, len(head))
+                shared, at = varint(window, at, len(window))
+                rest, at = varint(window, at, len(window))
+                length, at = varint(window, at, len(window))
             except WireError as error:
                 raise _bad_entry(self.path, position) from error
-            start = position + at + rest
-            if shared > len(found) or start + length > limit or at + rest > len(head):
+            start = base + at + rest
+            if shared > len(key) or start + length > limit:
                 raise _bad_entry(self.path, position)
-            found = found[:shared] + head[at : at + rest]
-            if found == key:
-                return Value(self._file, start, start + length, start)
+            tail = window[at : at + rest]
+            if len(tail) < rest:
+                tail = self._file.pread(base + at, rest)
+            key = key[:shared] + tail
+            room -= len(key)
+            if room < 0 or len(places) > MAX_ENTRIES:
+                raise _too_many("keys", MAX_ENTRIES, self.path, offset)
+            places[key] = (start, start + length)
             position = start + length
-        return None
+        return places
 
 
 def walk(contents: bytes, path: str, base: int) -> Iterator[tuple[bytes, int, int]]:
@@ -238,6 +272,7 @@ def walk(contents: bytes, path: str, base: int) -> Iterator[tuple[bytes, int, in
         raise corrupt("the restart array of a block does not fit", path, base, found=restarts)
     key = b""
     pos = 0
+    room = KEY_RATIO * size  # bytes of keys longer than the fast way makes them
     while pos < limit:
         # The four bytes after `limit` are there, so the next three never run off the buffer.
         shared = contents[pos]
@@ -248,6 +283,9 @@ def walk(contents: bytes, path: str, base: int) -> Iterator[tuple[bytes, int, in
             key = key[:shared] + contents[pos + 3 : start]
         else:
             key, start, length = _long_entry(contents, pos, limit, key, path, base)
+            room -= len(key)
+            if room < 0:
+                raise _too_many("bytes of keys", KEY_RATIO * size, path, base)
         stop = start + length
         if stop > limit:
             raise _bad_entry(path, base + pos)
@@ -268,6 +306,15 @@ def _long_entry(
     if shared > len(key) or at + rest > limit:
         raise _bad_entry(path, base + pos)
     return key[:shared] + contents[at : at + rest], at + rest, length
+
+
+def _offset(block: Block) -> int:
+    return block.offset
+
+
+def _too_many(what: str, most: int, path: str, offset: int) -> CorruptError:
+    message = f"too many {what} in a table"
+    return corrupt(message, path, offset, code="INP009", expected=f"≤ {most}")
 
 
 def _bad_entry(path: str, offset: int) -> CorruptError:

@@ -25,13 +25,12 @@ def refuse_newer(buf: bytes, start: int, end: int, path: str) -> None:
             min_consumer = signed(a)
         elif number == 3:
             bad += packed_varints(buf, a, b) if wire_type == BYTES else [a]
-    if min_consumer > SUPPORTED or SUPPORTED in bad or producer < 0:
-        raise InputError(
-            Problem(
-                "INP003",
-                "the checkpoint asks for a newer reader",
-                path,
-                f"min_consumer {min_consumer}",
-                f"≤ {SUPPORTED}",
-            )
-        )
+    if min_consumer > SUPPORTED:
+        what, found = "the checkpoint asks for a newer reader", f"min_consumer {min_consumer}"
+        raise InputError(Problem("INP003", what, path, found, f"≤ {SUPPORTED}"))
+    if SUPPORTED in bad:
+        what, found = "the checkpoint refuses readers of this version", f"bad_consumers {bad}"
+        raise InputError(Problem("INP003", what, path, found, f"without {SUPPORTED}"))
+    if producer < 0:
+        what = "the checkpoint is of an impossible version"
+        raise InputError(Problem("INP003", what, path, f"producer {producer}", "≥ 0"))

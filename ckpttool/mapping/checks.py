@@ -49,7 +49,11 @@ def _unmatched(fates: Fates, decided: Mapping[str, Fate]) -> Iterator[Problem]:
 def _dead_rules(fates: Fates, source: str) -> Iterator[Problem]:
     """MAP012 for rules that decide about no name: they match none, or earlier rules take all."""
     alive = {rule.number for rule, _ in fates.matched.values()}
-    for rule in fates.rules.rules:
+    rules = fates.rules.rules
+    if rules and not alive and all(rule.optional for rule in rules):
+        found = f"0 of {len(fates.names)} names"
+        yield Problem("MAP012", "no rule matches anything", fates.rules.label, found)
+    for rule in rules:
         if rule.number in alive or rule.optional:
             continue
         taken = [name for name in fates.names if match(rule, name) is not None]
@@ -57,7 +61,7 @@ def _dead_rules(fates: Fates, source: str) -> Iterator[Problem]:
             yield _matches_nothing(rule, fates.names, source)
             continue
         takers = sorted({fates.matched[name][0].number for name in taken})
-        places = ", ".join(fates.rules.rules[number].where for number in takers[:3])
+        places = ", ".join(rules[number].where for number in takers[:3])
         more = ", …" if len(takers) > 3 else ""
         yield Problem(
             "MAP012",
@@ -90,7 +94,10 @@ def _nearest_scopes(rule: Rule, names: list[str]) -> list[str]:
     else:
         wanted = pattern.prefix or pattern.text
     scopes = {name[:at] for name in names for at in _slashes(name)}
-    return nearest(wanted, sorted(scopes.union(names)), 2)
+    from difflib import SequenceMatcher
+
+    close = nearest(wanted, sorted(scopes.union(names)), 20)
+    return sorted(close, key=lambda name: -SequenceMatcher(None, wanted, name).ratio())[:2]
 
 
 def _matched_below(pattern: Pattern, names: list[str]) -> list[str]:

@@ -34,7 +34,7 @@ class Text(NamedTuple):
 
 
 class RuleNode(NamedTuple):
-    """One rule.  ``targets`` is empty where it drops.
+    """One rule.  ``targets`` is empty where it drops; ``optional`` allows it to match nothing.
 
     ``conditions`` are the texts that captures are limited to; ``tables`` and ``apply`` are kept as
     nodes.
@@ -46,6 +46,7 @@ class RuleNode(NamedTuple):
     conditions: tuple[tuple[Text, tuple[Text, ...]], ...] = ()
     tables: tuple[Node, ...] = ()
     apply: Node | None = None
+    optional: bool = False
 
     @property
     def text(self) -> str:
@@ -70,9 +71,12 @@ class Document(NamedTuple):
     assign: tuple[tuple[Text, Text], ...] = ()
 
 
-def load_document(path: str) -> Document:
-    """Read a mapping file; :class:`MappingError` has all that is wrong with it."""
-    return parse_document(read_all(path, FILE_CAP), path)
+def load_document(path: str, label: str | None = None) -> Document:
+    """Read a mapping file, called ``label`` in messages.
+
+    :class:`MappingError` has all that is wrong with it.
+    """
+    return parse_document(read_all(path, FILE_CAP), label or path)
 
 
 def parse_document(data: bytes | str, label: str) -> Document:
@@ -216,13 +220,13 @@ class _Parser:
         return tuple(rule for rule in rules if rule)
 
     def _rule(self, node: Node) -> RuleNode | None:
-        fields = self._fields(node, "a rule", ("from", "to", "drop", "where", "apply"))
+        fields = self._fields(node, "a rule", ("from", "to", "drop", "where", "apply", "optional"))
         if node.kind != MAP:
             return None
         if "from" not in fields:
             self._say("MAP002", "a rule needs `from`", node)
             return None
-        drops = self._drops(fields.get("drop"))
+        drops = self._flag(fields, "drop")
         if drops == ("to" in fields):
             key = fields["drop"][0] if drops else node
             message = "a rule has either `to` or `drop: true`" if drops else "a rule needs `to`"
@@ -235,15 +239,18 @@ class _Parser:
         apply = fields["apply"][1] if "apply" in fields else None
         if apply is not None and apply.kind != SEQ:
             self._say("MAP003", "`apply` is a list of transforms", apply)
-        return RuleNode(fields["from"][0].where, sources, targets, conditions, tables, apply)
+        optional = self._flag(fields, "optional")
+        place = fields["from"][0].where
+        return RuleNode(place, sources, targets, conditions, tables, apply, optional)
 
-    def _drops(self, field: tuple[Node, Node] | None) -> bool:
-        if field is None:
+    def _flag(self, fields: dict[str, tuple[Node, Node]], name: str) -> bool:
+        if name not in fields:
             return False
-        if not isinstance(field[1].value, bool):
-            self._say("MAP003", "`drop` is true or false", field[1])
+        value = fields[name][1]
+        if not isinstance(value.value, bool):
+            self._say("MAP003", f"`{name}` is true or false", value)
             return True
-        return field[1].value
+        return value.value
 
     def _texts(self, node: Node, what: str) -> tuple[Text, ...]:
         """One text, or a list of them."""

@@ -34,13 +34,16 @@ def built_in() -> dict[str, str]:
     }
 
 
-def find_mapping(name: str) -> str:
-    """The path of the mapping file that ``name`` means: a path, or a built-in one's bare name."""
+def find_mapping(name: str) -> tuple[str, str]:
+    """Path, and name for messages, of the mapping file that ``name`` means.
+
+    ``name`` is a path, or the bare name of a built-in one; raises MAP006.
+    """
     if os.path.isfile(name):
-        return name
+        return name, name
     known = built_in()
     if name in known:
-        return known[name]
+        return known[name], "mappings/" + os.path.basename(known[name])
     if os.path.isdir(name):
         raise MappingError(Problem("MAP006", "a folder is no mapping file", name))
     close = nearest(name, known, 2)

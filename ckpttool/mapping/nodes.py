@@ -24,7 +24,9 @@ MAP, SEQ, SCALAR = "mapping", "list", "scalar"
 
 _INT = re.compile(r"[-+]?[0-9]{1,18}\Z")
 _HEX = re.compile(r"0(?:x[0-9a-fA-F]{1,15}|o[0-7]{1,18})\Z")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]{1,4})?\Z")
+_FLOAT = re.compile(
+    r"[-+]?(?:(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]{1,4})?|[0-9]+[eE][-+]?[0-9]{1,4})\Z"
+)
 _SPECIAL = re.compile(r"(?:([-+]?)\.(?:inf|Inf|INF)|(\.(?:nan|NaN|NAN)))\Z")
 _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
@@ -89,6 +91,8 @@ def parse_yaml(data: bytes | str, label: str) -> Node:
         return _Composer(label).compose(yaml.parse(text, Loader=loader))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
+        if error.context_mark and (error.context or "").startswith("while scanning"):
+            mark = error.context_mark  # where the text begins that is wrong, not where it ends
         where = f"{label}:{mark.line + 1}:{mark.column + 1}" if mark else label
         message = " ".join(part for part in (error.context, error.problem) if part)
         raise _invalid(message, where, _QUOTE_HINT) from error

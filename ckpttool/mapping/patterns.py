@@ -19,7 +19,7 @@ from ckpttool.errors import MappingError, Problem
 
 MAX_PATTERN = 2000  # characters
 MAX_WILDCARDS = 32
-_MAX_STEPS = 2_000_000
+_MAX_STEPS = 500_000
 
 TEXT, STAR, NAME, INT, DEEP, DIRS = "text", "star", "name", "int", "deep", "dirs"
 

@@ -62,7 +62,7 @@ def load_rules(
         hint = "put the renames into the mapping file, or leave the file out"
         raise UsageError(Problem("USE001", "a mapping file and quick renames together", hint=hint))
     if isinstance(mapping, str):
-        document = load_document(find_mapping(mapping))
+        document = load_document(*find_mapping(mapping))
     else:
         document = mapping if isinstance(mapping, Document) else document_from(mapping)
     return compile_rules(document, target=target, params=params, slots=slots, unmatched=unmatched)

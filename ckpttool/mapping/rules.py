@@ -261,7 +261,8 @@ class _Compiler:
         for node in self._document.rules:
             if node.sources and (pattern := self._rule_pattern(node)):
                 template = self._template(node, pattern)
-                rules.append(Rule(len(rules), node.where, node.text, pattern, template))
+                rule = Rule(len(rules), node.where, node.text, pattern, template, node.optional)
+                rules.append(rule)
         pairs = sorted(
             self._document.assign, key=lambda pair: (pair[0].text.endswith("/"), -len(pair[0].text))
         )

@@ -49,7 +49,7 @@ def tree_lines(result: TreeResult, options: TreeOptions, layout: Layout) -> Iter
         sort=options.sort,
     )
     entries = list(_walk(root, options.depth, layout.unicode))
-    painter = _Painter(entries, layout, has_graph=result.checkpoint.has_graph)
+    painter = _Painter(entries, layout, result)
     for entry in entries:
         yield painter.line(entry)
     yield from _footer(result, options, painter, suffix, layout, any(e.cut for e in entries))
@@ -97,9 +97,11 @@ def _walk(root: Scope, depth: int | None, unicode: bool) -> Iterator[_Entry]:
 class _Painter:
     """Lays one tree out in columns: the widths are known once all entries are."""
 
-    def __init__(self, entries: list[_Entry], layout: Layout, *, has_graph: bool) -> None:
+    def __init__(self, entries: list[_Entry], layout: Layout, result: TreeResult) -> None:
         self._unicode = layout.unicode
-        self._has_graph = has_graph
+        self._has_graph = result.checkpoint.has_graph
+        # Where only a graph is here nothing is saved, and saying so on each line tells nothing.
+        self._graph_alone = result.checkpoint.format == "meta-graph"
         self.letters = layout.width is not None and layout.width < _NARROW
         self.used: set[str] = set()
         self._labels = max((_label_width(entry, layout.unicode) for entry in entries), default=0)
@@ -148,7 +150,7 @@ class _Painter:
         words = self._collections(row)
         if words:
             remarks.append((f"  {words}", "flag"))
-        if not row.saved:
+        if not row.saved and not (self._graph_alone and row.bytes):
             remarks.append(("  not saved", "warn"))
         elif self._has_graph and not row.graph_names and row.collections is None:
             remarks.append(("  not in graph", "warn"))
@@ -202,10 +204,13 @@ def _shape(row: VariableRow) -> str:
 
 def _followers(rows: Sequence[VariableRow]) -> str:
     """``2 slots, 1 average``."""
-    counts: dict[str, int] = {}
+    counts: dict[tuple[str, bool], int] = {}
     for row in rows:
-        counts[row.role] = counts.get(row.role, 0) + 1
-    return ", ".join(plural(count, role) for role, count in counts.items())
+        counts[row.role, row.saved] = counts.get((row.role, row.saved), 0) + 1
+    return ", ".join(
+        plural(count, role) + ("" if saved else " not saved")
+        for (role, saved), count in counts.items()
+    )
 
 
 def _footer(
@@ -247,7 +252,9 @@ def _footer(
 def _remark_lines(
     result: TreeResult, options: TreeOptions, painter: _Painter, suffix: str, cut: bool
 ) -> Iterator[Line]:
-    if result.totals.not_saved:
+    if result.checkpoint.format == "meta-graph":
+        yield [("a graph alone: this is what its Saver would save; no values are here", "warn")]
+    elif result.totals.not_saved:
         yield [(f"{plural(result.totals.not_saved, 'graph variable')} not saved", "warn")]
     if result.checkpoint_only:
         yield [

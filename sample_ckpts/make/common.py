@@ -346,9 +346,10 @@ def graph_truth(
         names = [part.op.name for part in parts]
         if isinstance(parts[0], saveable_object.SaveableObject):
             names, role = [], {"role": "table", "owner": None}
+            member = {key for key in graph.collections if parts[0] in graph.get_collection(key)}
         else:
             role = roles.get(names[0], {"role": "variable", "owner": None})
-        member = set().union(*(collections.get(name, set()) for name in names))
+            member = set().union(*(collections.get(name, set()) for name in names))
         dtype, shape = specs[key]
         rows.append(
             {
@@ -599,7 +600,9 @@ def restore(prefix: Path | str, key: str, specs: Mapping[str, tuple[str, list[in
         op = tf.raw_ops.RestoreV2(
             prefix=path, tensor_names=[key], shape_and_slices=[""], dtypes=[specs[key][0]]
         )
-        return np.asarray(session.run(op)[0])
+        value = session.run(op)[0]
+        # A scalar string comes back as bytes, of which NumPy would make a padded "S" array.
+        return np.asarray(value, dtype=object if isinstance(value, bytes) else None)
 
 
 def array_crc(array: np.ndarray) -> str:
@@ -608,7 +611,7 @@ def array_crc(array: np.ndarray) -> str:
     Sub-byte types count one byte an element.  A string counts as its length (eight bytes) and
     its bytes.
     """
-    if array.dtype == object:
+    if array.dtype.kind in "OS":
         items = [bytes(item) for item in array.reshape(-1)]
         data = b"".join(len(item).to_bytes(8, "little") + item for item in items)
     else:

@@ -178,7 +178,6 @@ def flipped_block_byte(made: Sample) -> None:
         prefix,
         f"byte {blocks[4].offset + 40} of the index is changed, in its fifth block",
         source=source,
-        opens=False,
         exits=3,
         readable=[key for key in good if key],
         note="TensorFlow lists what the intact blocks hold, without a word about the rest",
@@ -268,10 +267,10 @@ def lost_index_suffix(made: Sample) -> None:
     """The index lost its .index suffix: model.ckpt-5 looks like a V1 file."""
     prefix = _copy(made)
     _member(prefix, ".index").rename(prefix)
-    note = "TensorFlow takes it for a V1 file and lists nothing, without a word; a tool may open it"
-    _damaged(
-        made, prefix, "model.ckpt-5.index is called model.ckpt-5", opens=False, exits=3, note=note
-    )
+    names = [row["name"] for row in MADE[NET]["expect"]["variables"] if row["saved"]]
+    note = "TensorFlow takes it for a V1 file and lists nothing, without a word"
+    what = "model.ckpt-5.index is called model.ckpt-5"
+    _damaged(made, prefix, what, readable=names, note=note)
 
 
 @sample("damaged/lfs_pointer")
@@ -357,7 +356,6 @@ def v1_missing_shard(made: Sample) -> None:
         prefix,
         "the second of three shards is gone, with the names in it",
         source=source,
-        opens=False,
         exits=3,
         readable=good,
         note="TensorFlow opens what is left without a word",

@@ -52,9 +52,14 @@ def saved_model_tf2(made: Sample) -> None:
     folder = made.folder
     folder.rmdir()
     options = tf.saved_model.SaveOptions(experimental_debug_stripper=True)
-    tf.saved_model.save(Model(), str(folder), options=options)
+    model = Model()
+    tf.saved_model.save(model, str(folder), options=options)
     settle_saved_model(folder)
     truth = object_truth(folder / "variables" / "variables")
+    # The SavedModel's own object graph says what is trainable; a checkpoint's does not.
+    trainable = {item.name.removesuffix(":0"): item.trainable for item in model.variables}
+    for row in truth["variables"]:
+        row["trainable"] = trainable.get(row.get("full_name"))
     extra = saved_model_facts(folder)
     truth["collections"] = extra["meta_graphs"][0]["collections"]
     made.entry(folder, format="saved-model", truth=truth, has_graph=True, extra=extra)

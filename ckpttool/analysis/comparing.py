@@ -1,0 +1,251 @@
+"""Compare the values of many pairs of tensors: bounded memory, both cores, checksums checked.
+
+Work is cut into items that any thread may take: a stretch of a large float32 tensor that lies in
+a local file, or a whole pair that is read through its readers.  Results are merged per pair.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from threading import Event, Lock, Thread
+from typing import TYPE_CHECKING, NamedTuple
+
+from ckpttool.analysis.blocks import BLOCK, Float32Blocks, read_into
+from ckpttool.analysis.metrics import EXACT, Metrics, Tally, Tolerance, compare
+from ckpttool.analysis.sides import Region, Side
+from ckpttool.errors import CkptError, InputError, Problem
+from ckpttool.formats.streaming import Where
+from ckpttool.storage.crc32c import combine, mask
+
+if TYPE_CHECKING:
+    from ckpttool.formats.streaming import Array
+
+# Elements of a stretch that a thread takes at once.
+_STRETCH = 4 * BLOCK
+_MAX_THREADS = 4
+# Types whose elements float32 holds exactly.
+_SMALL_FLOATS = frozenset(
+    ("float16", "bfloat16", "float8_e5m2", "float8_e4m3fn", "float8_e4m3fnuz")
+    + ("float8_e4m3b11fnuz", "float8_e5m2fnuz", "float4_e2m1fn", "float32")
+)
+
+Progress = Callable[[int], None]  # called with the bytes that were read since the last call
+
+
+class Pair(NamedTuple):
+    """One name on each side."""
+
+    a: str
+    b: str
+
+
+class Outcome(NamedTuple):
+    """The metrics of a pair, or why there are none."""
+
+    metrics: Metrics | None
+    problems: tuple[Problem, ...] = ()
+
+
+class _Stretch(NamedTuple):
+    pair: int
+    a: Region
+    b: Region
+    start: int  # bytes into each
+    size: int
+
+
+class _Pending:
+    """What is known of a pair so far."""
+
+    __slots__ = ("problems", "sums", "tally")
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+        self.problems: list[Problem] = []
+        self.sums: list[tuple[int, int, int, int]] = []  # start, size and CRC of both sides
+
+
+class Comparison:
+    """One run over ``pairs``; ``check`` compares stored checksums with what was read."""
+
+    def __init__(
+        self,
+        a: Side,
+        b: Side,
+        pairs: Sequence[Pair],
+        *,
+        tolerance: Tolerance = EXACT,
+        check: bool = True,
+        progress: Progress | None = None,
+    ) -> None:
+        self._a, self._b, self._pairs = a, b, pairs
+        self._tolerance = tolerance
+        self._check = check
+        self._progress = progress
+        self._pending = [_Pending() for _ in pairs]
+        self._lock = Lock()
+        self._stop = Event()
+        self._failures: list[BaseException] = []
+        self._regions: dict[int, tuple[Region, Region]] = {}
+        self._work: deque[_Stretch | int] = deque()
+
+    def run(self, threads: int | None = None) -> list[Outcome]:
+        """Compare all pairs; one outcome for each, in order."""
+        for index, pair in enumerate(self._pairs):
+            self._plan(index, pair)
+        count = min(threads or min(os.cpu_count() or 1, _MAX_THREADS), len(self._work))
+        if count <= 1:
+            self._drain()
+        else:
+            self._run_threads(count)
+        if self._failures:
+            raise self._failures[0]
+        return [self._outcome(index) for index in range(len(self._pairs))]
+
+    def _run_threads(self, count: int) -> None:
+        workers = [Thread(target=self._drain, daemon=True) for _ in range(count - 1)]
+        for worker in workers:
+            worker.start()
+        self._drain()
+        try:
+            for worker in workers:
+                worker.join()
+        finally:
+            self._stop.set()  # also on Ctrl-C: the others end after the block that they are at
+            for worker in workers:
+                worker.join()
+
+    def _plan(self, index: int, pair: Pair) -> None:
+        a, b = self._a.region(pair.a), self._b.region(pair.b)
+        if a is None or b is None or a.size != b.size:
+            self._work.append(index)
+            return
+        self._regions[index] = (a, b)
+        step = _STRETCH * 4
+        for start in range(0, a.size, step):
+            self._work.append(_Stretch(index, a, b, start, min(step, a.size - start)))
+
+    def _drain(self) -> None:
+        """Do items until there are none; what goes wrong inside stops all threads."""
+        import numpy as np
+
+        try:
+            blocks = Float32Blocks(self._tolerance)
+            with np.errstate(all="ignore"):
+                while self._work and not self._stop.is_set():
+                    self._next(blocks)
+        except BaseException as error:
+            self._failures.append(error)
+            self._stop.set()
+
+    def _next(self, blocks: Float32Blocks) -> None:
+        try:
+            item = self._work.popleft()
+        except IndexError:  # another thread took the last one
+            return
+        if isinstance(item, int):
+            self._read_pair(item, blocks)
+        else:
+            self._read_stretch(item, blocks)
+
+    def _report(self, size: int) -> None:
+        if self._progress is not None:
+            self._progress(size)
+
+    # --- float32 that lies in local files --------------------------------------------------
+
+    def _read_stretch(self, item: _Stretch, blocks: Float32Blocks) -> None:
+        crc_a = crc_b = 0
+        for start in range(item.start, item.start + item.size, BLOCK * 4):
+            size = min(BLOCK * 4, item.start + item.size - start)
+            got_a = read_into(item.a.fd, blocks.memory_a[:size], item.a.offset + start)
+            got_b = read_into(item.b.fd, blocks.memory_b[:size], item.b.offset + start)
+            if min(got_a, got_b) < size:
+                self._cut(item, start, got_a, got_b)
+                break
+            if self._check:
+                crc_a, crc_b = blocks.checksums(size // 4, crc_a, crc_b)
+            blocks.add(size // 4)
+            self._report(2 * size)
+        total = blocks.finish()
+        with self._lock:
+            pending = self._pending[item.pair]
+            pending.tally.merge(total)
+            pending.sums.append((item.start, item.size, crc_a, crc_b))
+
+    def _cut(self, item: _Stretch, start: int, got_a: int, got_b: int) -> None:
+        """A file became shorter while it was read."""
+        pair = self._pairs[item.pair]
+        short_a = got_a <= got_b
+        region, name = (item.a, pair.a) if short_a else (item.b, pair.b)
+        error = Where(name, region.path, region.offset).short(
+            start + min(got_a, got_b), region.size
+        )
+        with self._lock:
+            self._pending[item.pair].problems += error.problems
+
+    def _check_sums(self, index: int, pending: _Pending) -> None:
+        whole_a = whole_b = 0
+        for _, size, crc_a, crc_b in sorted(pending.sums):
+            whole_a, whole_b = combine(whole_a, crc_a, size), combine(whole_b, crc_b, size)
+        pair = self._pairs[index]
+        for region, name, crc in zip(self._regions[index], pair, (whole_a, whole_b), strict=True):
+            if mask(crc) != region.crc32c:
+                where = Where(name, region.path, region.offset)
+                pending.problems += where.mismatch(crc, region.crc32c).problems
+
+    # --- everything else -------------------------------------------------------------------
+
+    def _read_pair(self, index: int, blocks: Float32Blocks) -> None:
+        pair = self._pairs[index]
+        total = Tally()
+        fast = {self._a.specs[pair.a].dtype, self._b.specs[pair.b].dtype} <= _SMALL_FLOATS
+        try:
+            for a, b in _lockstep(self._a.pieces(pair.a), self._b.pieces(pair.b)):
+                if fast:
+                    blocks.fill(a, b)
+                    blocks.add(len(a))
+                else:
+                    total.merge(compare(a, b, self._tolerance))
+                self._report(a.nbytes + b.nbytes)
+                if self._stop.is_set():
+                    return
+        except CkptError as error:
+            with self._lock:
+                self._pending[index].problems += error.problems
+        if fast:
+            total = blocks.finish()
+        with self._lock:
+            self._pending[index].tally.merge(total)
+
+    def _outcome(self, index: int) -> Outcome:
+        pending = self._pending[index]
+        if self._check and index in self._regions and not pending.problems:
+            self._check_sums(index, pending)
+        if pending.problems:
+            return Outcome(None, tuple(pending.problems))
+        return Outcome(pending.tally.metrics())
+
+
+def _lockstep(first: Iterator[Array], second: Iterator[Array]) -> Iterator[tuple[Array, Array]]:
+    """Equally long pieces of both, at most a block each, however each side is cut.
+
+    Each side is read to its end, where a reader checks the checksum.
+    """
+    a = b = None
+    while True:
+        if a is None:
+            a = next(first, None)
+        if b is None:
+            b = next(second, None)
+        if a is None and b is None:
+            return
+        if a is None or b is None:
+            raise InputError(Problem("INP004", "one of the two tensors ends before the other"))
+        count = min(len(a), len(b), BLOCK)
+        if count:
+            yield a[:count], b[:count]
+        a = a[count:] if len(a) > count else None
+        b = b[count:] if len(b) > count else None

@@ -1,0 +1,350 @@
+"""``diff``: what two checkpoints have in common and what not, by names, specs and values.
+
+Tensors whose index entries carry equal checksums are told to be identical without being read;
+everything else is streamed through :mod:`ckpttool.analysis.comparing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from ckpttool.analysis.metrics import EXACT, Metrics, Tolerance
+from ckpttool.analysis.roles import Role
+from ckpttool.analysis.sides import Side, renamed_keys
+from ckpttool.analysis.tree import CheckpointSummary
+from ckpttool.errors import Problem
+from ckpttool.names import glob_matcher
+from ckpttool.tensors import TensorSpec, dtype_named
+
+if TYPE_CHECKING:
+    from ckpttool.analysis.comparing import Outcome, Progress
+    from ckpttool.analysis.renames import Match
+    from ckpttool.checkpoint import Checkpoint
+
+VALUE, SHAPE, DTYPE = "value", "shape", "dtype"
+
+
+class Change(NamedTuple):
+    """A tensor that both checkpoints have and that is not the same in both.
+
+    ``kind`` is ``shape``, ``dtype`` (of one shape: the values are compared all the same) or
+    ``value``.  ``metrics`` is None where no values can be compared.  ``owner`` is the variable of
+    a slot or average.
+    """
+
+    name: str
+    kind: str
+    a: TensorSpec
+    b: TensorSpec
+    metrics: Metrics | None
+    role: str = "variable"
+    owner: str | None = None
+
+
+class Listed(NamedTuple):
+    """A tensor that only one of the checkpoints has."""
+
+    name: str
+    spec: TensorSpec
+    role: str = "variable"
+    owner: str | None = None
+
+
+class Rename(NamedTuple):
+    """A tensor of the first checkpoint under another name in the second.
+
+    ``evidence`` says why the two belong together.  ``change`` is None if they are identical.
+    """
+
+    a: str
+    b: str
+    evidence: str
+    change: Change | None
+    role: str = "variable"
+    owner: str | None = None
+
+
+class Unreadable(NamedTuple):
+    """A tensor whose values could not be compared, and why."""
+
+    name: str
+    problems: tuple[Problem, ...]
+
+
+class DiffResult(NamedTuple):
+    """Everything that differs, in the order of the first checkpoint, then of the second.
+
+    ``close`` differ within the tolerances.  ``identical`` are names; ``by_index`` of them were
+    not read.  ``dropped`` are names of the first checkpoint that a mapping file leaves out.
+    """
+
+    checkpoints: tuple[CheckpointSummary, CheckpointSummary]
+    added: tuple[Listed, ...]
+    removed: tuple[Listed, ...]
+    changed: tuple[Change, ...]
+    close: tuple[Change, ...]
+    renamed: tuple[Rename, ...]
+    identical: tuple[str, ...]
+    by_index: int
+    unreadable: tuple[Unreadable, ...]
+    tolerance: Tolerance
+    dropped: tuple[str, ...]
+    notices: tuple[Problem, ...]
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing differs, but for what is close."""
+        return not (self.added or self.removed or self.changed or self.renamed or self.unreadable)
+
+
+class DiffOptions(NamedTuple):
+    """How to compare.
+
+    ``match``, ``exclude`` and ``roles`` select by the names of the comparison.  ``full`` reads
+    what the checksums already tell.  ``check`` compares stored checksums with what was read.
+    ``keys_a`` gives the key of each name of the first checkpoint, where a mapping file renames
+    them (``dropped`` are those that it leaves out); a prefix is taken off after that.
+    """
+
+    match: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    roles: Sequence[str] = ()
+    tolerance: Tolerance = EXACT
+    full: bool = False
+    check: bool = True
+    renames: bool = True
+    strip_prefix_a: str = ""
+    strip_prefix_b: str = ""
+    keys_a: Mapping[str, str] | None = None
+    dropped: tuple[str, ...] = ()
+    threads: int | None = None
+
+
+def diff(
+    a: Checkpoint,
+    b: Checkpoint,
+    options: DiffOptions | None = None,
+    *,
+    progress: Callable[[int], Progress] | None = None,
+) -> DiffResult:
+    """Compare two open checkpoints of any formats.
+
+    ``progress`` is called once with the number of bytes to read, and returns what is told of the
+    bytes that were.  A tensor that cannot be read is listed in ``unreadable``; the others are
+    compared.
+    """
+    options = options or DiffOptions()
+    run = _Run(a, b, options, progress)
+    try:
+        return run.result()
+    finally:
+        run.close()
+
+
+class _Run:
+    """One comparison: selects, pairs, compares, sorts out."""
+
+    def __init__(
+        self,
+        a: Checkpoint,
+        b: Checkpoint,
+        options: DiffOptions,
+        progress: Callable[[int], Progress] | None,
+    ) -> None:
+        self.a, self.b, self.options = a, b, options
+        self._progress = progress
+        self.side_a = Side(a.reader, _keys(a, options.keys_a, options.strip_prefix_a))
+        self.side_b = Side(b.reader, _keys(b, None, options.strip_prefix_b))
+        self._owners_a = {key: name for name, key in self.side_a.keys.items()}
+        self._owners_b = {key: name for name, key in self.side_b.keys.items()}
+        self._identical: list[str] = []
+        self._by_index = 0
+        self._changed: list[Change] = []
+        self._unreadable: list[Unreadable] = []
+
+    def close(self) -> None:
+        self.side_a.close()
+        self.side_b.close()
+
+    def result(self) -> DiffResult:
+        keep = self._selector()
+        names_a = [name for name in self.side_a.specs if keep(name)]
+        names_b = [name for name in self.side_b.specs if keep(name)]
+        to_read = self._common(name for name in names_a if name in self.side_b.specs)
+        removed = [name for name in names_a if name not in self.side_b.specs]
+        added = [name for name in names_b if name not in self.side_a.specs]
+        matches = self._renames(removed, added)
+        moved = [
+            (match.a, match.b) for match in matches if not self._equal_by_index(match.a, match.b)
+        ]
+        outcomes = self._compare([*((name, name) for name in to_read), *moved])
+        for name in to_read:
+            self._sort_in(name, outcomes[name, name])
+        renamed = tuple(self._rename(match, outcomes) for match in matches)
+        order = {name: index for index, name in enumerate(names_a)}
+        self._changed.sort(key=lambda item: order[item.name])
+        self._identical.sort(key=order.__getitem__)
+        gone, come = {match.a for match in matches}, {match.b for match in matches}
+        return DiffResult(
+            (self.a.summary(), self.b.summary()),
+            tuple(self._listed(name, self.side_b) for name in added if name not in come),
+            tuple(self._listed(name, self.side_a) for name in removed if name not in gone),
+            tuple(item for item in self._changed if not self._is_close(item)),
+            tuple(item for item in self._changed if self._is_close(item)),
+            renamed,
+            tuple(self._identical),
+            self._by_index,
+            tuple(self._unreadable),
+            self.options.tolerance,
+            self.options.dropped,
+            tuple(dict.fromkeys((*self.a.notices(), *self.b.notices()))),
+        )
+
+    # --- selection -------------------------------------------------------------------------
+
+    def _selector(self) -> Callable[[str], bool]:
+        tests: list[Callable[[str], bool]] = []
+        if self.options.match:
+            tests.append(glob_matcher(self.options.match))
+        if self.options.exclude:
+            unwanted = glob_matcher(self.options.exclude)
+            tests.append(lambda name: not unwanted(name))
+        if self.options.roles:
+            wanted = frozenset(self.options.roles)
+            tests.append(lambda name: self._role(name).role in wanted)
+        return lambda name: all(test(name) for test in tests)
+
+    def _role(self, name: str) -> Role:
+        """The role as the second checkpoint has it, or else the first."""
+        if name in self.side_b.keys:
+            role = self.b.role(self.side_b.keys[name])
+            owners = self._owners_b
+        else:
+            role = self.a.role(self.side_a.keys[name])
+            owners = self._owners_a
+        return role if role.owner is None else role._replace(owner=owners.get(role.owner))
+
+    # --- pairs -----------------------------------------------------------------------------
+
+    def _common(self, names: Iterable[str]) -> list[str]:
+        """Sort out what the specs and checksums tell; the names that have to be read."""
+        to_read = []
+        for name in names:
+            a, b = self.side_a.specs[name], self.side_b.specs[name]
+            if a.shape != b.shape:
+                self._changed.append(self._change(name, SHAPE, a, b, None))
+            elif a.dtype != b.dtype and not _comparable(a, b):
+                self._changed.append(self._change(name, DTYPE, a, b, None))
+            elif self._equal_by_index(name, name):
+                self._identical.append(name)
+                self._by_index += 1
+            else:
+                to_read.append(name)
+        return to_read
+
+    def _equal_by_index(self, name_a: str, name_b: str) -> bool:
+        """Whether the two indexes alone tell that the tensors are the same."""
+        side_a, side_b = self.side_a, self.side_b
+        if side_a.endianness is None or side_a.endianness != side_b.endianness:
+            return False
+        a, b = side_a.specs[name_a], side_b.specs[name_b]
+        if (a.dtype, a.shape) != (b.dtype, b.shape):
+            return False
+        if self.options.full and dtype_named(a.dtype).array_type is not None:
+            return False
+        entry = side_a.entry(name_a)
+        if entry is not None and entry == side_b.entry(name_b):
+            return True
+        content = side_a.content(name_a)
+        return content is not None and content == side_b.content(name_b)
+
+    def _renames(self, removed: list[str], added: list[str]) -> list[Match]:
+        if not (removed and added and self.options.renames):
+            return []
+        from ckpttool.analysis.content import contents
+        from ckpttool.analysis.renames import find_renames
+
+        content_a, content_b = contents(self.side_a, self.side_b)
+        return find_renames(
+            {name: self.side_a.specs[name] for name in removed},
+            {name: self.side_b.specs[name] for name in added},
+            content_a,
+            content_b,
+        )
+
+    def _rename(self, match: Match, outcomes: Mapping[tuple[str, str], Outcome]) -> Rename:
+        role = self._role(match.b)
+        change = None
+        outcome = outcomes.get((match.a, match.b))
+        if outcome is None:
+            self._by_index += 1
+        elif outcome.metrics is None:
+            self._unreadable.append(Unreadable(match.b, outcome.problems))
+        elif outcome.metrics.differing:
+            a, b = self.side_a.specs[match.a], self.side_b.specs[match.b]
+            change = self._change(match.b, VALUE, a, b, outcome.metrics)
+        return Rename(match.a, match.b, match.evidence, change, role.role, role.owner)
+
+    # --- values ----------------------------------------------------------------------------
+
+    def _compare(self, pairs: list[tuple[str, str]]) -> dict[tuple[str, str], Outcome]:
+        if not pairs:
+            return {}
+        from ckpttool.analysis.comparing import Comparison, Pair
+
+        progress = None
+        if self._progress is not None:
+            sizes = ((self.side_a.specs[a].nbytes, self.side_b.specs[b].nbytes) for a, b in pairs)
+            progress = self._progress(sum(map(sum, sizes)))
+        run = Comparison(
+            self.side_a,
+            self.side_b,
+            [Pair(*pair) for pair in pairs],
+            tolerance=self.options.tolerance,
+            check=self.options.check,
+            progress=progress,
+        )
+        return dict(zip(pairs, run.run(self.options.threads), strict=True))
+
+    def _sort_in(self, name: str, outcome: Outcome) -> None:
+        a, b = self.side_a.specs[name], self.side_b.specs[name]
+        if outcome.metrics is None:
+            self._unreadable.append(Unreadable(name, outcome.problems))
+        elif a.dtype != b.dtype:
+            self._changed.append(self._change(name, DTYPE, a, b, outcome.metrics))
+        elif outcome.metrics.differing:
+            self._changed.append(self._change(name, VALUE, a, b, outcome.metrics))
+        else:
+            self._identical.append(name)
+
+    def _change(
+        self, name: str, kind: str, a: TensorSpec, b: TensorSpec, metrics: Metrics | None
+    ) -> Change:
+        role = self._role(name)
+        return Change(name, kind, a, b, metrics, role.role, role.owner)
+
+    def _listed(self, name: str, side: Side) -> Listed:
+        role = self._role(name)
+        return Listed(name, side.specs[name], role.role, role.owner)
+
+    def _is_close(self, change: Change) -> bool:
+        if not self.options.tolerance or change.kind != VALUE or change.metrics is None:
+            return False
+        return not change.metrics.beyond
+
+
+def _keys(
+    checkpoint: Checkpoint, keys: Mapping[str, str] | None, strip_prefix: str
+) -> Mapping[str, str]:
+    """The reader's key of each name of one side."""
+    if keys is None and not strip_prefix:
+        return {name: name for name in checkpoint.specs}
+    found = renamed_keys(keys if keys is not None else checkpoint.specs, strip_prefix)
+    return found if keys is None else {name: keys[key] for name, key in found.items()}
+
+
+def _comparable(a: TensorSpec, b: TensorSpec) -> bool:
+    """Whether values of two dtypes can be subtracted: both are numbers."""
+    kinds = {dtype_named(a.dtype).kind, dtype_named(b.dtype).kind}
+    return not kinds & {"string", "opaque"}

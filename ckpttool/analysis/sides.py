@@ -1,0 +1,163 @@
+"""One side of a comparison: an open reader, under names of the comparison's own.
+
+A side may call its tensors otherwise than the file does: without a prefix, or as a mapping file
+renames them.  It also knows where bytes lie that can be read, or told apart, without the reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ckpttool.errors import CkptError, Problem, UsageError
+from ckpttool.storage.crc32c import unmask
+from ckpttool.tensors import TensorSpec, dtype_named
+
+if TYPE_CHECKING:
+    from ckpttool.formats.base import Reader
+    from ckpttool.formats.bundle import BundleReader, StoredPart
+    from ckpttool.formats.streaming import Array
+    from ckpttool.storage.files import LocalFile
+
+PIECE = 1 << 20  # bytes of a piece that a reader is asked for: it stays in the cache
+
+
+class Region(NamedTuple):
+    """Little-endian float32 elements in one stretch of a local file; the CRC is masked."""
+
+    fd: int
+    path: str
+    offset: int
+    size: int
+    crc32c: int
+
+
+class Side:
+    """A reader, the names that the comparison uses for its keys, and the files it has open."""
+
+    def __init__(self, reader: Reader, keys: Mapping[str, str]) -> None:
+        """``keys`` has the reader's key of every name, in order."""
+        self.reader = reader
+        self.keys = keys
+        self.specs: Mapping[str, TensorSpec] = {
+            name: reader.specs[key] if name == key else reader.specs[key]._replace(name=name)
+            for name, key in keys.items()
+        }
+        self._bundle = _as_bundle(reader)
+        self._lock = Lock()  # a reader is not asked by two threads at once
+        self._files: dict[str, LocalFile | None] = {}
+
+    def close(self) -> None:
+        """Close the files that this side opened; the reader stays open."""
+        for file in self._files.values():
+            if file is not None:
+                file.close()
+        self._files.clear()
+
+    @property
+    def endianness(self) -> str | None:
+        """Byte order of a V2 bundle; None for other formats, whose indexes have no checksums."""
+        return None if self._bundle is None else self._bundle.endianness
+
+    def entry(self, name: str) -> bytes | None:
+        """The index entry of a tensor, as it is stored; None if there is no such thing."""
+        bundle = self._bundle
+        return None if bundle is None else bundle.entry_bytes(self.keys[name])
+
+    def content(self, name: str) -> object | None:
+        """What stands for the tensor's bytes as stored: equal means equal bytes, but for a CRC
+        that happens to be the same.  None where the index does not tell."""
+        parts = self._parts(name)
+        if parts is None or self._bundle is None:
+            return None
+        stored = tuple((part.slice, part.size, part.crc32c) for part in parts)
+        return self._bundle.endianness, stored
+
+    def checksum(self, name: str) -> int | None:
+        """CRC32C of the elements, little-endian in C order, where the index has just that."""
+        parts = self._parts(name)
+        if parts is None or len(parts) != 1 or parts[0].slice is not None:
+            return None
+        if self._bundle is None or self._bundle.endianness != "little":
+            return None
+        spec = self.specs[name]
+        if not dtype_named(spec.dtype).itemsize or parts[0].size != spec.nbytes:
+            return None
+        return unmask(parts[0].crc32c)
+
+    def region(self, name: str) -> Region | None:
+        """Where a float32 tensor lies in one piece of a local file; None for anything else."""
+        spec = self.specs[name]
+        if spec.dtype != "float32" or self._bundle is None or self._bundle.endianness == "big":
+            return None
+        parts = self._parts(name)
+        if parts is None or len(parts) != 1 or parts[0].slice is not None:
+            return None
+        part = parts[0]
+        file = self._file(part.path)
+        if file is None or part.size != spec.nbytes or part.offset + part.size > file.size:
+            return None  # the reader will say what is wrong
+        return Region(file.fileno(), part.path, part.offset, part.size, part.crc32c)
+
+    def pieces(self, name: str) -> Iterator[Array]:
+        """The elements in C order, piece by piece; safe to use beside other threads."""
+        chunks = self.reader.chunks(self.keys[name], PIECE)
+        while True:
+            with self._lock:
+                chunk = next(chunks, None)
+            if chunk is None:
+                return
+            yield chunk.array
+
+    def read(self, name: str) -> Array:
+        """The whole tensor."""
+        with self._lock:
+            return self.reader.read(self.keys[name])
+
+    def _parts(self, name: str) -> list[StoredPart] | None:
+        if self._bundle is None:
+            return None
+        try:
+            return self._bundle.stored_parts(self.keys[name])
+        except CkptError:
+            return None  # damaged: reading it will say so
+
+    def _file(self, path: str) -> LocalFile | None:
+        import os
+
+        from ckpttool.storage.files import LOCAL, is_url
+
+        if path not in self._files:
+            file = None
+            if hasattr(os, "preadv") and not is_url(path) and LOCAL.is_file(path):
+                file = LOCAL.open(path)
+            self._files[path] = file
+        return self._files[path]
+
+
+def renamed_keys(names: Mapping[str, Any], strip_prefix: str) -> dict[str, str]:
+    """Name to key, with ``strip_prefix`` taken off the keys that begin with it."""
+    keys: dict[str, str] = {}
+    for key in names:
+        name = key[len(strip_prefix) :] if strip_prefix and key.startswith(strip_prefix) else key
+        if name in keys or not name:
+            raise UsageError(
+                Problem(
+                    "USE003",
+                    "without this prefix two tensors have one name"
+                    if name
+                    else "a name is nothing but this prefix",
+                    found=f"{keys.get(name, key)} and {key}" if name else key,
+                    expected=f"no second {name}" if name else None,
+                )
+            )
+        keys[name] = key
+    return keys
+
+
+def _as_bundle(reader: Reader) -> BundleReader | None:
+    # By what it can do: a SavedModel's reader hands through the bundle inside it.
+    if all(hasattr(reader, name) for name in ("stored_parts", "entry_bytes", "endianness")):
+        return reader  # type: ignore[return-value]
+    return None

@@ -1,0 +1,124 @@
+"""The names of a directory, sorted into checkpoints, in one pass and without opening a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from ckpttool.formats.locate import INDEX_SUFFIX, META_SUFFIX, SAVED_MODELS, split_shard
+
+_SHARD_OF = re.compile(r"(.*)-([0-9]{5})-of-([0-9]{5})\.safetensors", re.DOTALL)
+_KERAS_SHARD = re.compile(r"(.*)_[0-9]{5}\.weights\.h5", re.DOTALL)
+
+# What stands for a directory, best first: the map of all shards, then the usual names.
+_WEIGHTS = (
+    (".safetensors.index.json", ".weights.json"),
+    (".safetensors",),
+    (".keras", ".weights.h5"),
+    (".h5", ".hdf5"),
+    (".npz",),
+)
+_TORCH = (".bin", ".pt", ".pth", ".pkl", ".onnx", ".tflite", ".gguf", ".zip", ".tar", ".gz", ".tgz")
+# Endings that no V1 checkpoint has: files of such names are not opened to see what they are.
+_KNOWN = (
+    ".py", ".pyc", ".ipynb", ".txt", ".md", ".json", ".yaml", ".yml", ".csv", ".tsv", ".log",
+    ".png", ".jpg", ".jpeg", ".gif", ".pdf", ".html", ".xml", ".npy", ".tfrecord", ".tfrecords",
+    ".config", ".sh", ".c", ".h", ".cc", ".cpp", ".so", ".toml", ".cfg", ".ini", ".v2",
+)  # fmt: skip
+
+
+class Scan:
+    """What the names of a directory promise.
+
+    ``indexes`` and ``metas`` are bases of ``.index`` and ``.meta`` files, ``data`` and
+    ``v1_shards`` map a base to the shards here by their promised count, ``unknown`` are names
+    that may be V1 checkpoints, those with a graph or a telling name first.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.indexes: list[str] = []
+        self.metas: list[str] = []
+        self.protos: list[str] = []
+        self.torch: list[str] = []
+        self.data: dict[str, dict[int, set[int]]] = {}
+        self.v1_shards: dict[str, dict[int, set[int]]] = {}
+        self.safetensors_shards: dict[tuple[str, int], set[str]] = {}
+        self.saved_model = False
+        self._weights: list[tuple[int, str]] = []
+        rest: list[str] = []
+        for name in names:
+            if name.endswith(INDEX_SUFFIX):
+                self.indexes.append(name[: -len(INDEX_SUFFIX)])
+            elif "-of-" in name and (shard := split_shard(name)) is not None:
+                self._add_shard(name, *shard)
+            elif name.endswith(META_SUFFIX):
+                self.metas.append(name[: -len(META_SUFFIX)])
+            elif name in SAVED_MODELS:
+                self.saved_model = True
+            else:
+                self._other(name, rest)
+        self.unknown = _likely_first(rest, frozenset(self.metas))
+
+    @property
+    def holds_checkpoint(self) -> bool:
+        """Whether some name is that of a checkpoint."""
+        found = self.indexes or self.v1_shards or self._weights or self.metas
+        return bool(found or self.saved_model or self.safetensors_shards)
+
+    def is_complete(self, base: str) -> bool:
+        """Whether the index ``base`` has all the shards of some count beside it."""
+        return any(len(here) == count for count, here in self.data.get(base, {}).items())
+
+    def prefixes(self) -> list[str]:
+        """Everything that can be named as a prefix."""
+        return list(dict.fromkeys([*self.indexes, *self.v1_shards, *self.metas]))
+
+    def weight_files(self) -> list[tuple[int, str]]:
+        """Weights of other formats as ``(rank, name)``, best first; shards of a map left out."""
+        maps = {
+            name[: -len(suffix)]
+            for _, name in self._weights
+            for suffix in _WEIGHTS[0]
+            if name.endswith(suffix)
+        }
+        found = []
+        for rank, name in self._weights:
+            keras = _KERAS_SHARD.fullmatch(name)
+            if keras is None or keras[1] not in maps:
+                found.append((rank, name))
+        if not maps and self.safetensors_shards:
+            found += [(1, name) for names in self.safetensors_shards.values() for name in names]
+            if len(self.safetensors_shards) == 1 and len(found) == len(
+                next(iter(self.safetensors_shards.values()))
+            ):
+                return []  # nothing but the shards of one model
+        return sorted(found)
+
+    def _add_shard(self, name: str, base: str, mark: str) -> None:
+        if "?" in name:
+            return
+        counts = (self.data if mark == ".data-" else self.v1_shards).setdefault(base, {})
+        counts.setdefault(int(name[-5:]), set()).add(int(name[-14:-9]))
+
+    def _other(self, name: str, rest: list[str]) -> None:
+        shard = _SHARD_OF.fullmatch(name) if name.endswith(".safetensors") else None
+        if shard is not None:
+            self.safetensors_shards.setdefault((shard[1], int(shard[3])), set()).add(name)
+            return
+        for rank, suffixes in enumerate(_WEIGHTS):
+            if name.endswith(suffixes):
+                self._weights.append((rank, name))
+                return
+        if name.endswith((".pb", ".pbtxt")):
+            self.protos.append(name)
+        elif name.endswith(_TORCH):
+            self.torch.append(name)
+        elif not name.endswith(_KNOWN) and not name.startswith(("events.out.", ".")):
+            rest.append(name)
+
+
+def _likely_first(names: list[str], with_graph: frozenset[str]) -> list[str]:
+    return sorted(
+        (name for name in names if name != "checkpoint"),
+        key=lambda name: (name not in with_graph, "ckpt" not in name and "model" not in name),
+    )
