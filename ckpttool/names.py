@@ -65,8 +65,15 @@ def nearest(name: str, candidates: Iterable[str], count: int = 3) -> list[str]:
     pool: Sequence[str] = list(candidates)
     lowered = name.lower()
     tail = "/" + lowered.rsplit("/", 1)[-1]
-    scored = [item for item in pool if lowered in item.lower()]
-    scored += [item for item in pool if item not in scored and item.lower().endswith(tail)]
+    folded = [item.lower() for item in pool]
+    scored = [item for item, low in zip(pool, folded, strict=True) if lowered in low]
+    if len(scored) < count:
+        known = set(scored)
+        scored += [
+            item
+            for item, low in zip(pool, folded, strict=True)
+            if low.endswith(tail) and item not in known
+        ]
     if len(scored) < count:
         # difflib is quadratic in the length; a huge index is thinned to names of similar length.
         if len(pool) > 2000:

@@ -142,6 +142,20 @@ def diff(
         run.close()
 
 
+def name_selector(options: DiffOptions, role: Callable[[str], Role]) -> Callable[[str], bool]:
+    """Whether the options select a name; ``role`` is asked only if they speak of roles."""
+    tests: list[Callable[[str], bool]] = []
+    if options.match:
+        tests.append(glob_matcher(options.match))
+    if options.exclude:
+        unwanted = glob_matcher(options.exclude)
+        tests.append(lambda name: not unwanted(name))
+    if options.roles:
+        wanted = frozenset(options.roles)
+        tests.append(lambda name: role(name).role in wanted)
+    return lambda name: all(test(name) for test in tests)
+
+
 class _Run:
     """One comparison: selects, pairs, compares, sorts out."""
 
@@ -156,8 +170,6 @@ class _Run:
         self._progress = progress
         self.side_a = Side(a.reader, _keys(a, options.keys_a, options.strip_prefix_a))
         self.side_b = Side(b.reader, _keys(b, None, options.strip_prefix_b))
-        self._owners_a = {key: name for name, key in self.side_a.keys.items()}
-        self._owners_b = {key: name for name, key in self.side_b.keys.items()}
         self._identical: list[str] = []
         self._by_index = 0
         self._changed: list[Change] = []
@@ -168,7 +180,7 @@ class _Run:
         self.side_b.close()
 
     def result(self) -> DiffResult:
-        keep = self._selector()
+        keep = name_selector(self.options, self._role)
         names_a = [name for name in self.side_a.specs if keep(name)]
         names_b = [name for name in self.side_b.specs if keep(name)]
         to_read = self._common(name for name in names_a if name in self.side_b.specs)
@@ -203,27 +215,13 @@ class _Run:
 
     # --- selection -------------------------------------------------------------------------
 
-    def _selector(self) -> Callable[[str], bool]:
-        tests: list[Callable[[str], bool]] = []
-        if self.options.match:
-            tests.append(glob_matcher(self.options.match))
-        if self.options.exclude:
-            unwanted = glob_matcher(self.options.exclude)
-            tests.append(lambda name: not unwanted(name))
-        if self.options.roles:
-            wanted = frozenset(self.options.roles)
-            tests.append(lambda name: self._role(name).role in wanted)
-        return lambda name: all(test(name) for test in tests)
-
     def _role(self, name: str) -> Role:
         """The role as the second checkpoint has it, or else the first."""
         if name in self.side_b.keys:
-            role = self.b.role(self.side_b.keys[name])
-            owners = self._owners_b
+            side, role = self.side_b, self.b.role(self.side_b.keys[name])
         else:
-            role = self.a.role(self.side_a.keys[name])
-            owners = self._owners_a
-        return role if role.owner is None else role._replace(owner=owners.get(role.owner))
+            side, role = self.side_a, self.a.role(self.side_a.keys[name])
+        return role if role.owner is None else role._replace(owner=side.name_of(role.owner))
 
     # --- pairs -----------------------------------------------------------------------------
 

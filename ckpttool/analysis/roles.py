@@ -97,6 +97,7 @@ _POWERS = frozenset(("beta1_power", "beta2_power"))
 _PARTS = frozenset(("part", "t"))
 _STEPS = frozenset(("global_step", "save_counter", "iteration", "iterations", "iter"))
 _AVERAGE = "ExponentialMovingAverage"
+_MAX_SCOPES = 32  # leading scopes that an optimizer may have been built in
 _INTEGERS = frozenset(("int32", "int64", "uint32", "uint64"))
 _KERAS_STATE = frozenset(
     ("Variable", "iterations", "lr", "learning_rate", "decay", "rho", "momentum", "beta")
@@ -128,6 +129,7 @@ def infer_roles(specs: Mapping[str, TensorSpec], trainable: Iterable[str] = ()) 
     """
     roles: dict[str, Role] = {}
     certain = frozenset(trainable)
+    last, slot = None, VARIABLE
     make = tuple.__new__  # half the cost of the constructor, 100,000 times
     kinds: dict[str, str] = {}  # by last component: most are plain, and repeat
     for name, spec in specs.items():
@@ -142,7 +144,10 @@ def infer_roles(specs: Mapping[str, TensorSpec], trainable: Iterable[str] = ()) 
         elif owner.shape == spec.shape and kind != "special":
             # Nested under a variable of its own shape: a slot, whatever the optimizer's name.
             if name not in certain:
-                roles[name] = make(Role, ("slot", head, True))
+                if head != last:  # an optimizer's slots follow each other: one object for both
+                    last = head
+                    slot = make(Role, ("slot", head, True))
+                roles[name] = slot
             continue
         role = _infer(name, head, leaf, spec, specs)
         if role is not None and (name not in certain or role.role == "step"):
@@ -226,8 +231,10 @@ def _owner(head: str, spec: TensorSpec, specs: Mapping[str, TensorSpec]) -> str 
             return form
     for form in forms:
         rest = form
-        while "/" in rest:
+        for _ in range(_MAX_SCOPES):
             rest = rest.partition("/")[2]
+            if not rest:
+                break
             found = specs.get(rest)
             if found is not None and found.shape == spec.shape:
                 return rest

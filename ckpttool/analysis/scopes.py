@@ -10,7 +10,8 @@ same names, dtypes, shapes and roles share one list of children.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from ckpttool.analysis.tree import VariableRow
@@ -19,9 +20,15 @@ from ckpttool.names import natural_key
 _NUMBER = re.compile("[0-9]{1,18}")
 # Two copies are never folded: a pair `x_1`, `x_2` may be a twin that somebody is looking for.
 MIN_FOLD = 3
-# A name with more scopes than this hangs off the root whole: prefixes of every depth would cost
-# the square of a hostile name's length.
+# A name of more scopes or characters hangs off the root whole, and one of more characters is not
+# folded: the prefixes of every depth would cost the square of a hostile name's length.
 MAX_DEPTH = 128
+MAX_LENGTH = 2048
+
+# Of a row: dtype, shape, bytes, role, collections, saved, partitions, op.  Of a follower, of which
+# a line shows no more: role, saved.
+_SHOWN: Callable[[VariableRow], tuple[object, ...]] = itemgetter(1, 2, 4, 5, 7, 9, 10, 11)
+_SHOWN_OF_FOLLOWER: Callable[[VariableRow], tuple[object, ...]] = itemgetter(5, 9)
 
 
 class Scope:
@@ -104,16 +111,20 @@ def _set_followers_apart(
     rows: list[VariableRow], followers: dict[str, list[VariableRow]]
 ) -> list[VariableRow]:
     """The rows without an owner among them; the others go to ``followers``, by owner."""
-    present = {row[0] for row in rows}
     kept = []
     for row in rows:
         owner = row[6]
-        if owner is None or owner not in present:
+        if owner is None:
             kept.append(row)
         elif owner in followers:
             followers[owner].append(row)
         else:
             followers[owner] = [row]
+    absent = followers.keys() - {row[0] for row in kept}
+    if absent:  # filtered out, or followers themselves: theirs stand alone, in their old places
+        for owner in absent:
+            del followers[owner]
+        kept = [row for row in rows if row[6] is None or row[6] in absent]
     return kept
 
 
@@ -127,7 +138,7 @@ def _grow(rows: Sequence[VariableRow], strip_suffix: str) -> list[_Open]:
         if strip_suffix and shown.endswith(strip_suffix):
             shown = shown[: -len(strip_suffix)]
         head, _, leaf = shown.rpartition("/")
-        if not head or (len(shown) > MAX_DEPTH and shown.count("/") > MAX_DEPTH):
+        if not head or (len(shown) > MAX_DEPTH and _too_long(shown)):
             root.entries.append((shown, row))  # keeps the slash of a name that starts with one
         else:
             scope = scopes.get(head)
@@ -198,7 +209,7 @@ class _Builder:
             [
                 (entry.label, entry.signature)
                 if isinstance(entry, _Open)
-                else (entry[0], *self._row_key(entry[1]))
+                else (entry[0], self._row_key(entry[1]))
                 for entry in scope.entries
             ]
         )
@@ -220,16 +231,10 @@ class _Builder:
 
     def _row_key(self, row: VariableRow) -> tuple[object, ...]:
         """What must be equal for two variables to be shown as one."""
-        name, dtype, shape, _, size, role, _, collections, _, saved, parts, op, _, _, _ = row
-        followers = self._followers.get(name)
+        followers = self._followers.get(row[0])
         if followers is None:
-            return dtype, shape, size, role, collections, saved, parts, op
-        cut = len(name)
-        kept = [
-            (item[0][cut:] if item[0].startswith(name) else item[0].rpartition("/")[2], item[2])
-            for item in followers
-        ]
-        return dtype, shape, size, role, collections, saved, parts, op, tuple(kept)
+            return _SHOWN(row)
+        return (*_SHOWN(row), *map(_SHOWN_OF_FOLLOWER, followers))
 
     def _work_out(self, scope: _Open, signature: int) -> _Contents:
         children: list[Scope] = []
@@ -320,7 +325,13 @@ def _folded(label: str, members: list[Scope]) -> Scope:
     return node
 
 
+def _too_long(shown: str) -> bool:
+    return len(shown) > MAX_LENGTH or shown.count("/") > MAX_DEPTH
+
+
 def _numbers(label: str) -> list[_Number]:
+    if len(label) > MAX_LENGTH:
+        return []
     return [
         _Number(label[: match.start()], label[match.end() :], int(match.group()), match.group())
         for match in _NUMBER.finditer(label)

@@ -45,6 +45,7 @@ class Side:
             for name, key in keys.items()
         }
         self._bundle = _as_bundle(reader)
+        self._names: dict[str, str] | None = None
         self._lock = Lock()  # a reader is not asked by two threads at once
         self._files: dict[str, LocalFile | None] = {}
 
@@ -54,6 +55,12 @@ class Side:
             if file is not None:
                 file.close()
         self._files.clear()
+
+    def name_of(self, key: str) -> str | None:
+        """The comparison's name for a key of the reader; None if it is left out."""
+        if self._names is None:
+            self._names = {key: name for name, key in self.keys.items()}
+        return self._names.get(key)
 
     @property
     def endianness(self) -> str | None:

@@ -18,11 +18,12 @@ class VariableRow(NamedTuple):
     """One variable: a checkpoint key, or a graph variable that the checkpoint does not hold.
 
     ``shape`` holds -1 for a dimension that a graph leaves open, and is None where it is not known
-    at all.  ``bytes`` is the data's size in the file; of a graph without its data what the Saver would write; 0 of what is not saved.  ``collections`` are the
-    graph's collection keys, None where no graph says.  ``op`` is the op type of the graph's
-    variable node.  ``graph_names`` are the names that the graph calls it by: several for a
-    partitioned variable.  ``inferred`` is True where only names and shapes speak for
-    the role.  ``object_paths`` are the ways to a shared variable in a TF2 object graph.
+    at all.  ``bytes`` is the data's size in the file; of a graph without its data what the Saver
+    would write; 0 of what is not saved.  ``collections`` are the graph's collection keys, None
+    where no graph says.  ``op`` is the op type of the graph's variable node.  ``graph_names`` are
+    the names that the graph calls it by: several for a partitioned variable.  ``inferred`` is
+    True where only names and shapes speak for the role.  ``object_paths`` are the ways to a
+    shared variable in a TF2 object graph.
     """
 
     name: str

@@ -7,17 +7,16 @@ virtual datasets and external storage.  h5py is imported when the first file is 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckpttool.errors import CkptError, InputError, Problem, corrupt
 from ckpttool.formats.arrays import ArrayReader, BlockStream, Damage, blocks_of, checked_shape
 from ckpttool.formats.base import CHUNK_BYTES
-from ckpttool.formats.ranged_io import RangeIO
 from ckpttool.formats.streaming import Stream
 from ckpttool.names import decode_name, natural_key
 from ckpttool.storage.files import LOCAL, Files, RangedFile
+from ckpttool.storage.streams import as_stream
 from ckpttool.tensors import BY_NAME, Shape, TensorSpec, dtype_named
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ class H5File:
                 self.file = h5py.File(path, "r", locking=False)
             else:
                 self._ranged = files.open(path)
-                self.file = h5py.File(RangeIO(self._ranged), "r")
+                self.file = h5py.File(as_stream(self._ranged), "r")
         except (OSError, ValueError, RuntimeError) as error:
             raise corrupt(
                 f"the HDF5 file cannot be read: {_first_line(error)}", self.path
@@ -159,7 +158,7 @@ class H5File:
                     return None
         except (KeyError, OSError, ValueError, RuntimeError) as error:
             raise self._damaged(group, error) from error
-        return found  # type: ignore[no-any-return]
+        return found
 
     def _links(self, group: h5py.Group, path: str) -> list[tuple[str, Any]]:
         """Names and targets of the hard links of a group; the others are told."""

@@ -73,6 +73,7 @@ class BundleReader(PartReader):
         self._shards = _shard_paths(located, header.num_shards)
         self._open: dict[int, RangedFile] = {}
         self._layouts: dict[str, list[tuple[Slice, tuple[Extent, ...]]]] = {}
+        self._entries: dict[str, Entry] = {}  # of partitioned variables: they can be long
         self.specs = self._index.specs
         self.info = self._describe(located, header)
 
@@ -156,11 +157,31 @@ class BundleReader(PartReader):
         part, extents = self._layout(name)[index]
         return self._stream(name, self._part_entry(name, part, extents))
 
+    def check_slices(self, name: str) -> None:
+        """Raise INP008 if the parts of ``name`` do not cover it exactly, or share their bytes."""
+        super().check_slices(name)
+        if name not in self._index.partitioned:
+            return
+        # Parts that lie on each other would let a small file stand for a tensor of any size.
+        sums: dict[int, int] = {}
+        for part in self.stored_parts(name):
+            sums[part.shard] = sums.get(part.shard, 0) + part.size
+        for shard, total in sums.items():
+            path = self._shards[shard]
+            if self._files.is_file(path) and total > (size := self._files.size(path)):
+                what = f"the slices of {name} are more than their shard holds"
+                raise corrupt(what, path, code="INP007", found=size, expected=f"≥ {total} bytes")
+
     def _entry(self, name: str) -> Entry:
+        known = self._entries.get(name)
+        if known is not None:
+            return known
         spec = self.spec(name)
         entry = self._index.entry(name, self._index_path)
         if entry.shape != spec.shape or dtype_from_enum(entry.dtype_enum).name != spec.dtype:
             raise corrupt(f"the entry of {name} contradicts itself", self._index_path)
+        if entry.extents:
+            self._entries[name] = entry
         return entry
 
     def _layout(self, name: str) -> list[tuple[Slice, tuple[Extent, ...]]]:

@@ -66,8 +66,8 @@ class Written(NamedTuple):
     tensors: int
 
 
-class _Stored(NamedTuple):
-    """A part's place in the output."""
+class Place(NamedTuple):
+    """A part's place in the output, and its checksum (masked)."""
 
     shard: int
     offset: int
@@ -77,6 +77,8 @@ class _Stored(NamedTuple):
 
 # Arrays, of any shape, that together are the tensor in C order; called twice for strings.
 Values = Callable[[], Iterable["Array"]]
+
+Follow = Callable[[Staged, Sequence[Place]], Callable[[int], None]]
 
 
 class _Tensor:
@@ -97,7 +99,7 @@ class _Tensor:
         self.shape = shape
         self.parts = tuple(parts)
         self.values = values
-        self.stored: list[_Stored] = []
+        self.stored: list[Place] = []
 
 
 class BundleWriter:
@@ -143,28 +145,39 @@ class BundleWriter:
             raise OutputError(problem)
         self._declare(_Tensor(name, dtype_enum, shape, values=values))
 
-    def write(self) -> None:
-        """Stream everything that is declared into temporary files."""
+    def write(self, follow: Follow | None = None) -> None:
+        """Stream everything that is declared into temporary files.
+
+        ``follow`` watches bytes being copied: it is called with the data file and the places that
+        are going to be in it, and returns what is called with the bytes that are there.
+        """
         self._check_sources()
-        copied = [part for tensor in self._tensors.values() for part in tensor.parts]
         if self._link:
             for source, final in zip(self._link, self._shards, strict=True):
                 self._staged.append(self._group.stage_link(source, final))
             self._place_linked()
         else:
-            data = self._group.stage(self._shards[0])
-            self._staged.append(data)
-            runs = merge_runs(copied)
-            self._bytes = copy_runs(runs, data)
-            self._place_copied(runs)
-            for tensor in self._tensors.values():
-                if tensor.values is not None:
-                    self._encode(tensor, data)
+            self._write_data(follow)
         index = self._group.stage(self._index)
         self._staged.append(index)
         for piece in write_table(self._entries()):
             index.write(piece)
             self._bytes += len(piece)
+
+    def _write_data(self, follow: Follow | None) -> None:
+        data = self._group.stage(self._shards[0])
+        self._staged.append(data)
+        tensors = self._tensors.values()
+        runs = merge_runs(part for tensor in tensors for part in tensor.parts)
+        self._place_copied(runs)
+        if follow is None:
+            self._bytes = copy_runs(runs, data)
+        else:
+            stored = [place for tensor in tensors for place in tensor.stored]
+            self._bytes = copy_runs(runs, data, follow(data, stored))
+        for tensor in tensors:
+            if tensor.values is not None:
+                self._encode(tensor, data)
 
     def staged(self) -> Located:
         """The written files before they are committed, for reading them back."""
@@ -221,12 +234,12 @@ class BundleWriter:
         for tensor in self._tensors.values():
             for part in tensor.parts:
                 offset = _moved(runs.get(part.path, ()), part)
-                tensor.stored.append(_Stored(0, offset, part.size, part.crc32c))
+                tensor.stored.append(Place(0, offset, part.size, part.crc32c))
 
     def _place_linked(self) -> None:
         for tensor in self._tensors.values():
             for part in tensor.parts:
-                place = _Stored(part.shard, part.offset, part.size, part.crc32c)
+                place = Place(part.shard, part.offset, part.size, part.crc32c)
                 tensor.stored.append(place)
 
     def _encode(self, tensor: _Tensor, data: Staged) -> None:
@@ -249,7 +262,7 @@ class BundleWriter:
             count = (self._bytes - offset) // dtype.itemsize
         if count != prod(tensor.shape):
             raise ValueError(f"{count} values for {tensor.name} of shape {tensor.shape}")
-        tensor.stored.append(_Stored(0, offset, self._bytes - offset, mask(crc)))
+        tensor.stored.append(Place(0, offset, self._bytes - offset, mask(crc)))
 
     def _entries(self) -> Iterator[tuple[bytes, bytes]]:
         """Keys and values of the index, in the order of the keys."""
@@ -316,7 +329,7 @@ def _tensor_entries(tensor: _Tensor) -> Iterator[tuple[bytes, bytes]]:
     yield key, _entry(tensor.enum, tensor.shape, whole) + slices
 
 
-def _entry(enum: int, shape: Shape, stored: _Stored | None) -> bytes:
+def _entry(enum: int, shape: Shape, stored: Place | None) -> bytes:
     """A ``BundleEntryProto`` without slices; fields of value 0 are left out, as proto3 does."""
     dims = b"".join(
         encode_bytes_field(2, encode_varint_field(1, size) if size else b"") for size in shape

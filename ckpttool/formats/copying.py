@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 from ckpttool.errors import corrupt
 from ckpttool.storage.atomic import Staged, cannot_write
 from ckpttool.storage.files import CHUNK, RangedFile, files_for
 
-_AT_ONCE = 1 << 30  # the kernel copies up to 2 GiB in a call
+_AT_ONCE = 64 << 20  # for the kernel to copy in a call; an interrupt waits no longer than this
 # What a kernel or file system says that cannot do this kind of copy; the plain way is tried then.
 _CANNOT = frozenset(
     number
@@ -78,9 +78,12 @@ def merge_runs(ranges: Iterable[Range], start: int = 0) -> dict[str, list[Run]]:
     return runs
 
 
-def copy_runs(runs: dict[str, list[Run]], out: Staged) -> int:
+def copy_runs(
+    runs: dict[str, list[Run]], out: Staged, advanced: Callable[[int], None] = lambda _: None
+) -> int:
     """Append all runs to ``out``; returns the bytes written.
 
+    ``advanced`` is called with the bytes that are there, again and again.
     Raises :class:`InputError` for a source that cannot be read or is too short.
     """
     total = 0
@@ -88,24 +91,27 @@ def copy_runs(runs: dict[str, list[Run]], out: Staged) -> int:
         source = files_for(path).open(path)
         try:
             for run in pieces:
-                _copy(source, run, out)
+                _copy(source, run, out, advanced)
                 total += run.size
         finally:
             source.close()
     return total
 
 
-def _copy(source: RangedFile, run: Run, out: Staged) -> None:
-    done = _kernel_copy(source, run, out) if hasattr(os, "copy_file_range") else 0
+def _copy(source: RangedFile, run: Run, out: Staged, advanced: Callable[[int], None]) -> None:
+    done = 0
+    if hasattr(os, "copy_file_range"):
+        done = _kernel_copy(source, run, out, advanced)
     while done < run.size:
         data = source.pread(run.offset + done, min(CHUNK, run.size - done))
         if not data:
             raise corrupt("the file was cut while it was read", source.path, code="INP007")
         out.write(data)
         done += len(data)
+        advanced(run.target + done)
 
 
-def _kernel_copy(source: RangedFile, run: Run, out: Staged) -> int:
+def _kernel_copy(source: RangedFile, run: Run, out: Staged, advanced: Callable[[int], None]) -> int:
     """Bytes that the kernel copied by itself: all of them, or as far as it could."""
     fileno = getattr(source, "fileno", None)
     if fileno is None:
@@ -122,4 +128,5 @@ def _kernel_copy(source: RangedFile, run: Run, out: Staged) -> int:
         if not copied:
             return done
         done += copied
+        advanced(run.target + done)
     return done

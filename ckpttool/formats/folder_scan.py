@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from ckpttool.formats.locate import INDEX_SUFFIX, META_SUFFIX, SAVED_MODELS, split_shard
+from ckpttool.formats.folder import split_shard
+from ckpttool.formats.locate import INDEX_SUFFIX, META_SUFFIX, SAVED_MODELS
 
 _SHARD_OF = re.compile(r"(.*)-([0-9]{5})-of-([0-9]{5})\.safetensors", re.DOTALL)
 _KERAS_SHARD = re.compile(r"(.*)_[0-9]{5}\.weights\.h5", re.DOTALL)

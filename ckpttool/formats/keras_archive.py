@@ -13,9 +13,9 @@ from typing import IO, Any
 from ckpttool.errors import CkptError, InputError, Problem, corrupt
 from ckpttool.formats.keras_weights import KerasReader
 from ckpttool.formats.locate import Located
-from ckpttool.formats.ranged_io import RangeIO
 from ckpttool.formats.zip_file import MemberStream, check_member, open_zip, stored_range
-from ckpttool.storage.files import RangedFile, files_for
+from ckpttool.storage.files import files_for
+from ckpttool.storage.streams import as_stream
 
 WEIGHTS = "model.weights.h5"
 CONFIG = "config.json"
@@ -43,7 +43,7 @@ class ArchiveReader(KerasReader):
             raise
 
     def config(self) -> bytes | None:
-        """The model's ``config.json``, as it is; None if there is none.  Data, never to be built."""
+        """The model's ``config.json``, None if there is none; data, never to be built."""
         if CONFIG not in self._archive.NameToInfo:
             return None
         member = self._archive.NameToInfo[CONFIG]
@@ -68,13 +68,15 @@ class ArchiveReader(KerasReader):
         path = self._archive_file.path
         check_member(member, path)
         if member.compress_type == zipfile.ZIP_STORED:
-            return RangeIO(self._archive_file, *stored_range(self._archive_file, member))
+            return as_stream(self._archive_file, *stored_range(self._archive_file, member))
         if member.file_size > MAX_UNPACKED_BYTES:
             raise corrupt(
                 "the weights are too large to unpack", path, code="INP009",
                 found=f"{member.file_size} bytes", expected=f"≤ {MAX_UNPACKED_BYTES}",
             )  # fmt: skip
-        spooled = tempfile.SpooledTemporaryFile(_SPOOL_BYTES, prefix="ckpttool-")
+        spooled: IO[bytes] = tempfile.SpooledTemporaryFile(  # noqa: SIM115  # open while we are
+            _SPOOL_BYTES, prefix="ckpttool-"
+        )
         self._unpacked = spooled
         source = MemberStream(self._archive, member, path)
         try:

@@ -7,24 +7,28 @@ whose index is there costs three look-ups; a directory is listed only where that
 from __future__ import annotations
 
 import os
-import stat
 from typing import NamedTuple
 
 from ckpttool.errors import InputError, Problem
 from ckpttool.formats.base import GraphSource
-from ckpttool.formats.table_writer import MAGIC
-from ckpttool.storage.files import LOCAL, Files, files_for, is_url, join, split
+from ckpttool.formats.folder import (
+    Folder,
+    best_count,
+    ends_like_table,
+    is_pointer,
+    shard_counts,
+    size_of,
+    split_shard,
+    step_of,
+)
+from ckpttool.storage.files import Files, files_for, is_url, split
 
 INDEX_SUFFIX = ".index"
 META_SUFFIX = ".meta"
 SAVED_MODELS = ("saved_model.pb", "saved_model.pbtxt")
 
-_MAGIC_BYTES = MAGIC.to_bytes(8, "little")
 _FIRST_OF_ONE = ".data-00000-of-00001"
-_POINTER = b"version https://git-lfs.github.com/spec/"
-_POINTER_BYTES = 1024  # no Git LFS pointer is longer
 _POINTERS_CHECKED = 16  # shards that are looked at for being pointers
-_STEP_DIGITS = 18
 _NAMED = 5  # names that a message lists
 
 
@@ -47,40 +51,6 @@ class Located(NamedTuple):
     step: int | None = None
 
 
-class Folder:
-    """A directory, listed at most once.  ``names`` come in no order."""
-
-    __slots__ = ("_names", "files", "path")
-
-    def __init__(self, files: Files, path: str) -> None:
-        self.files = files
-        self.path = path
-        self._names: list[str] | None = None
-
-    @property
-    def names(self) -> list[str]:
-        """Base names; empty if the directory cannot be listed."""
-        if self._names is None:
-            self._names = self._list()
-        return self._names
-
-    def _list(self) -> list[str]:
-        if self.files is not LOCAL:
-            return self.files.names(self.path)
-        try:
-            return os.listdir(self.path or ".")  # not sorted: it may hold very many
-        except (OSError, ValueError):
-            return []
-
-    def join(self, name: str) -> str:
-        """The path of a name in it."""
-        return join(self.path, name)
-
-    def size(self, name: str) -> int | None:
-        """The size of a file in it; None if there is no regular file of that name."""
-        return size_of(self.files, join(self.path, name))
-
-
 def locate(path: str) -> Located:
     """Find the checkpoint that ``path`` means; raises :class:`InputError` saying what to try."""
     path = _plain(path)
@@ -98,10 +68,18 @@ def locate(path: str) -> Located:
         return locate_folder(Folder(files, bare))
     if path.endswith("/"):
         return locate(bare)
-    from ckpttool.formats.locate_folder import locate_absent
+    from ckpttool.formats.locate_absent import locate_absent
 
     directory, base = split(path)
     return locate_absent(Folder(files, directory), base, path)
+
+
+def find_checkpoints(directory: str) -> list[Located]:
+    """Every complete V2 and V1 checkpoint of a directory, by step, then by name."""
+    from ckpttool.formats.locate_folder import complete_checkpoints
+
+    path = _plain(directory)
+    return complete_checkpoints(Folder(files_for(path), path.rstrip("/") or "/"))
 
 
 def at_prefix(files: Files, path: str) -> Located | None:
@@ -170,7 +148,7 @@ def v1(folder: Folder, base: str, shards: tuple[str, ...], missing: tuple[str, .
 
 def v1_sharded(folder: Folder, base: str) -> Located | None:
     """The V1 checkpoint in shards ``base-SSSSS-of-NNNNN``; None if there is none."""
-    chosen = _best_count(shard_counts(folder, base, "-"))
+    chosen = best_count(shard_counts(folder, base, "-"))
     if chosen is None:
         return None
     count, here = chosen
@@ -204,7 +182,7 @@ def find_shards(
     if size is not None:
         return (only,), (), _pointer_notices(folder.files, [(only, size)])
     counts = shard_counts(folder, base, ".data-")
-    chosen = _best_count(counts)
+    chosen = best_count(counts)
     if chosen is None:
         message = "the data files are not here: names and shapes can be told, values cannot"
         return (only,), (only,), (Problem("INP012", message, prefix, expected=only),)
@@ -240,75 +218,14 @@ def find_graphs(folder: Folder, base: str) -> tuple[tuple[GraphSource, ...], tup
     return text_graph(folder, base, texts)
 
 
-def shard_counts(folder: Folder, base: str, mark: str) -> dict[int, set[int]]:
-    """By promised count, the numbers of the shards ``base + mark + SSSSS-of-NNNNN`` here."""
-    counts: dict[int, set[int]] = {}
-    begin = base + mark
-    length = len(begin) + 14
-    for name in folder.names:
-        if len(name) == length and name.startswith(begin):
-            numbers = _numbers(name[-14:])
-            if numbers is not None:
-                counts.setdefault(numbers[1], set()).add(numbers[0])
-    return counts
-
-
-def split_shard(name: str) -> tuple[str, str] | None:
-    """Base name and mark (``.data-`` or ``-``) of a shard's name, or of V1's ``-?????-of-N``."""
-    tail = name[-14:]
-    if name[-20:-14] == ".data-" and _numbers(tail):
-        return name[:-20], ".data-"
-    if name[-15:-14] == "-" and (_numbers(tail) or _numbers(tail.replace("?????", "00000", 1))):
-        return name[:-15], "-"
-    return None
-
-
-def step_of(base: str) -> int | None:
-    """The step at the end of a prefix (``model.ckpt-168``); None where there is none."""
-    _, dash, digits = base.rpartition("-")
-    if dash and len(digits) <= _STEP_DIGITS and digits.isascii() and digits.isdigit():
-        return int(digits)
-    return None
-
-
-def size_of(files: Files, path: str) -> int | None:
-    """The size of a regular file; None if there is none.  One look-up where files are local."""
-    if files is not LOCAL:
-        return files.size(path) if files.is_file(path) else None
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):  # ValueError: a NUL in the path
-        return None
-    return status.st_size if stat.S_ISREG(status.st_mode) else None
-
-
-def ends_like_table(files: Files, path: str) -> bool:
-    """Whether the file ends with the magic number of a table."""
-    file = files.open(path)
-    try:
-        return file.pread(max(0, file.size - 8), 8) == _MAGIC_BYTES
-    finally:
-        file.close()
-
-
-def is_pointer(files: Files, path: str, size: int) -> bool:
-    """Whether a file of that size is a Git LFS pointer instead of what its name says."""
-    if not len(_POINTER) < size <= _POINTER_BYTES:
-        return False
-    file = files.open(path)
-    try:
-        return file.pread(0, len(_POINTER)) == _POINTER
-    finally:
-        file.close()
-
-
 def _plain(path: str) -> str:
     """``path`` with ``~`` and ``file://`` resolved; backslashes and globs are left alone."""
     if not path:
         raise InputError(Problem("INP001", "the path is empty", hint="name a checkpoint"))
     if path[:7].lower() == "file://":
-        path = path[7:]
-        return path if path.startswith("/") else "/" + path.partition("/")[2]
+        from urllib.parse import unquote
+
+        return "/" + unquote(path[7:].partition("/")[2])  # a host may stand before the slash
     if path.startswith("~") and not os.path.lexists(path):
         return os.path.expanduser(path)
     return path
@@ -407,24 +324,6 @@ def _saved_model_root(folder: Folder) -> Folder | None:
         return None
     root = Folder(folder.files, parent)
     return root if any(root.size(file) is not None for file in SAVED_MODELS) else None
-
-
-def _best_count(counts: dict[int, set[int]]) -> tuple[int, set[int]] | None:
-    """The complete set of shards, else the one with the most; None if there is no shard."""
-    if not counts:
-        return None
-    best = max(counts, key=lambda count: (len(counts[count]) == count, len(counts[count]), count))
-    return best, counts[best]
-
-
-def _numbers(tail: str) -> tuple[int, int] | None:
-    """Shard and count of ``SSSSS-of-NNNNN``; None if it is no such text."""
-    if len(tail) != 14 or tail[5:9] != "-of-" or not tail.isascii():
-        return None
-    shard, count = tail[:5], tail[9:]
-    if not (shard.isdigit() and count.isdigit()) or not int(shard) < int(count):
-        return None
-    return int(shard), int(count)
 
 
 def _some(paths: tuple[str, ...]) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ckpttool.errors import InputError, Problem, corrupt
+from ckpttool.formats.folder import Folder
 from ckpttool.formats.locate import (
     INDEX_SUFFIX,
     META_SUFFIX,
     SAVED_MODELS,
-    Folder,
     Located,
     bundle,
     graph_alone,
@@ -39,11 +39,6 @@ def locate_file(folder: Folder, name: str) -> Located:
     row = _format_of(folder, kind, path)
     shards = () if kind.name == "json" else (path,)
     return Located(path, row, path, shards)
-
-
-def is_checkpoint(folder: Folder, name: str) -> bool:
-    """Whether a file of no telling name is a V1 checkpoint or an index without suffix."""
-    return sniff_path(folder.files, folder.join(name)).name == "table"
 
 
 def _format_of(folder: Folder, kind: Kind, path: str) -> str:

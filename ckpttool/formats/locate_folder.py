@@ -12,29 +12,23 @@ from typing import NamedTuple
 
 from ckpttool.errors import CkptError, InputError, Problem
 from ckpttool.formats.base import GraphSource
+from ckpttool.formats.folder import Folder, ends_like_table, size_of, split_shard, step_of
 from ckpttool.formats.folder_scan import Scan
 from ckpttool.formats.locate import (
     INDEX_SUFFIX,
     META_SUFFIX,
     SAVED_MODELS,
-    Folder,
     Located,
     bundle,
-    ends_like_table,
     graph_alone,
     saved_model,
-    shard_counts,
-    size_of,
-    split_shard,
-    step_of,
     v1_sharded,
 )
-from ckpttool.names import nearest
 from ckpttool.storage.files import LOCAL, split
 
 STATE_NAME = "checkpoint"
 
-_NAMED = 8  # names that a message lists
+NAMED = 8  # names that a message lists
 _MAX_DEPTH = 3
 _MAX_FOLDERS = 300  # directories looked into for a checkpoint further down
 _MAX_SNIFFED = 500  # files whose content is looked at for a V1 checkpoint
@@ -58,7 +52,7 @@ def locate_folder(folder: Folder, depth: int = 0) -> Located:
     if folder.size(STATE_NAME) is not None:
         found, notices = _by_state_file(folder, STATE_NAME, strict=False)
         if found is not None:
-            return _with(found, notices)
+            return with_notices(found, notices)
     if any(name in folder.names for name in SAVED_MODELS):
         return saved_model(folder, notices)
     scan = Scan(folder.names)
@@ -66,7 +60,7 @@ def locate_folder(folder: Folder, depth: int = 0) -> Located:
     if found is None and depth < _MAX_DEPTH:
         found = _further_down(folder, depth)
     if found is not None:
-        return _with(found, notices)
+        return with_notices(found, _instead(notices, found))
     gone = [problem for problem in notices if problem.code == "INP015"]
     raise InputError(*(gone or notices or [_nothing(folder, scan)]))
 
@@ -74,40 +68,22 @@ def locate_folder(folder: Folder, depth: int = 0) -> Located:
 def locate_state(folder: Folder, name: str) -> Located:
     """The checkpoint that the state file ``name`` stands for."""
     found, notices = _by_state_file(folder, name, strict=True)
-    if found is None:
-        found = _newest(folder, Scan(folder.names))
-    if found is None:
-        found = _graph_file(folder, Scan(folder.names))
+    if found is not None:
+        return with_notices(found, notices)
+    scan = Scan(folder.names)
+    found = _newest(folder, scan) or _graph_file(folder, scan)
     if found is None:
         raise InputError(*notices)
-    return _with(found, notices)
+    return with_notices(found, _instead(notices, found))
 
 
-def locate_absent(folder: Folder, base: str, path: str) -> Located:
-    """What ``base`` in ``folder`` may mean though there is no file of that name."""
-    found = _named(folder, base)
-    if found is not None:
-        return found
-    for suffix in (INDEX_SUFFIX, META_SUFFIX):
-        if base.endswith(suffix):
-            found = _named(folder, base[: -len(suffix)])
-    shard = split_shard(base)
-    if found is None and shard is not None:
-        found = _named(folder, shard[0])
-        if found is not None and "?" in base:  # the pattern by which V1 state files call it
-            return found
-    if found is not None:
-        notice = Problem("INP001", "no such file, but its checkpoint is here", path, found.path)
-        return _with(found, (notice,))
-    if folder.size(base + META_SUFFIX) is not None:
-        return graph_alone(folder, base + META_SUFFIX, "meta_graph")
-    scan = Scan(folder.names)
-    if base in scan.data:
-        message = "the index is missing: nothing says which tensors are in the data"
-        expected = folder.join(base + INDEX_SUFFIX)
-        hint = "copy the .index file here as well: it is small"
-        raise InputError(Problem("INP001", message, path, "data shards alone", expected, hint))
-    return _extended(folder, scan, base, path)
+def complete_checkpoints(folder: Folder) -> list[Located]:
+    """Every complete V2 and V1 checkpoint of a directory, by step, then by name."""
+    found = [
+        choice for choice in _choices(folder, Scan(folder.names), every=True) if choice.complete
+    ]
+    found.sort(key=lambda choice: (choice.step < 0, choice.step, choice.base))
+    return [located for choice in found if (located := named(folder, choice.base)) is not None]
 
 
 def text_graph(
@@ -137,7 +113,7 @@ def _by_state_file(folder: Folder, name: str, *, strict: bool) -> tuple[Located 
         return None, error.problems
     latest = state.latest or ""
     for base in _places(folder, latest):
-        found = _named(folder, base)
+        found = named(folder, base)
         if found is None:
             continue
         if _names_elsewhere(folder, latest):
@@ -147,6 +123,16 @@ def _by_state_file(folder: Folder, name: str, *, strict: bool) -> tuple[Located 
     hint = None if folder.path == "" else "the files may have been left behind when it was copied"
     message = "the state file names a checkpoint that is not here"
     return None, (Problem("INP015", message, path, latest, hint=hint),)
+
+
+def _instead(notices: Notices, found: Located) -> Notices:
+    """Say which checkpoint was taken in place of one that is gone."""
+    return tuple(
+        problem._replace(message=f"{problem.message}; {found.path} was taken", hint=None)
+        if problem.code == "INP015"
+        else problem
+        for problem in notices
+    )
 
 
 def _places(folder: Folder, entry: str) -> list[str]:
@@ -184,7 +170,7 @@ def _names_elsewhere(folder: Folder, entry: str) -> bool:
     return _inside(folder, entry) is None or entry[1:3] == ":\\"
 
 
-def _named(folder: Folder, base: str) -> Located | None:
+def named(folder: Folder, base: str) -> Located | None:
     """The TensorFlow checkpoint of that prefix; None if it has neither index nor V1 file."""
     head, slash, tail = base.rpartition("/")
     if slash:
@@ -201,32 +187,30 @@ def _named(folder: Folder, base: str) -> Located | None:
 
 def _newest(folder: Folder, scan: Scan) -> Located | None:
     """The newest complete TensorFlow checkpoint, else the newest that has its index."""
-    choices = [
-        _Choice(scan.is_complete(base), _step(base), base, "v2") for base in scan.indexes
-    ] + [
-        _Choice(
-            any(len(here) == count for count, here in counts.items()), _step(base), base, "shards"
-        )
-        for base, counts in scan.v1_shards.items()
-    ]
-    if not any(choice.complete for choice in choices):
-        choices += [_Choice(True, _step(base), base, "v1") for base in _v1_files(folder, scan)]
+    choices = _choices(folder, scan)
     if not choices:
         return None
     best = max(choices)[:2]
     tied = [choice for choice in choices if choice[:2] == best]
     chosen = tied[0] if len(tied) == 1 else max(tied, key=lambda item: _age_key(folder, item))
-    found = _open_choice(folder, chosen)
+    found = named(folder, chosen.base)
     if found is None or len(choices) == 1:
         return found
     others = [folder.join(choice.base) for choice in sorted(choices, key=_newest_first)]
     others.remove(folder.join(chosen.base))
     count = f"{len(choices)} checkpoints are here; the newest complete one was taken"
-    return _with(found, (Problem("INP013", count, folder.path or ".", _listed(others)),))
+    return with_notices(found, (Problem("INP013", count, folder.path or ".", listed(others)),))
 
 
-def _open_choice(folder: Folder, choice: _Choice) -> Located | None:
-    return _named(folder, choice.base)
+def _choices(folder: Folder, scan: Scan, *, every: bool = False) -> list[_Choice]:
+    """The TensorFlow checkpoints here; V1 files, told by their content, if asked or alone."""
+    found = [_Choice(scan.is_complete(base), rank_of(base), base, "v2") for base in scan.indexes]
+    for base, counts in scan.v1_shards.items():
+        complete = any(len(here) == count for count, here in counts.items())
+        found.append(_Choice(complete, rank_of(base), base, "shards"))
+    if every or not any(choice.complete for choice in found):
+        found += [_Choice(True, rank_of(base), base, "v1") for base in _v1_files(folder, scan)]
+    return found
 
 
 def _age_key(folder: Folder, choice: _Choice) -> tuple[float, str]:
@@ -244,7 +228,8 @@ def _newest_first(choice: _Choice) -> tuple[bool, int, str]:
     return not choice.complete, -choice.step, choice.base
 
 
-def _step(base: str) -> int:
+def rank_of(base: str) -> int:
+    """The step of a prefix for sorting; -1 where it has none."""
     step = step_of(base)
     return -1 if step is None else step
 
@@ -268,13 +253,13 @@ def _single_file(folder: Folder, scan: Scan) -> Located | None:
         return _safetensors_shards(folder, scan)
     best = [name for rank, name in ranked if rank == ranked[0][0]]
     if len(best) > 1:
-        raise InputError(_several(folder, [folder.join(name) for name in best]))
+        raise InputError(several(folder, [folder.join(name) for name in best]))
     found = locate_file(folder, best[0])
     if len(ranked) == 1:
         return found
     others = [folder.join(name) for _, name in ranked if name != best[0]]
     message = f"{len(ranked)} checkpoints are here; one was taken"
-    return _with(found, (Problem("INP013", message, folder.path or ".", _listed(others)),))
+    return with_notices(found, (Problem("INP013", message, folder.path or ".", listed(others)),))
 
 
 def _safetensors_shards(folder: Folder, scan: Scan) -> Located | None:
@@ -295,11 +280,11 @@ def _safetensors_shards(folder: Folder, scan: Scan) -> Located | None:
 def _graph_file(folder: Folder, scan: Scan) -> Located | None:
     """A graph without tensors: the newest ``.meta``, or the one graph file."""
     if scan.metas:
-        bases = sorted(scan.metas, key=lambda base: (-_step(base), base))
+        bases = sorted(scan.metas, key=lambda base: (-rank_of(base), base))
         notices: Notices = ()
         if len(bases) > 1:
             message = f"{len(bases)} graphs are here, without tensors; the newest was taken"
-            others = _listed([folder.join(base + META_SUFFIX) for base in bases[1:]])
+            others = listed([folder.join(base + META_SUFFIX) for base in bases[1:]])
             notices = (Problem("INP013", message, folder.path or ".", others),)
         return graph_alone(folder, bases[0] + META_SUFFIX, "meta_graph", notices=notices)
     from ckpttool.formats.sniff import sniff_path
@@ -310,7 +295,7 @@ def _graph_file(folder: Folder, scan: Scan) -> Located | None:
         if kind in ("graph_def", "meta_graph", "saved_model"):
             graphs[name] = kind
     if len(graphs) > 1:
-        raise InputError(_several(folder, [folder.join(name) for name in graphs]))
+        raise InputError(several(folder, [folder.join(name) for name in graphs]))
     for name, kind in graphs.items():
         if kind == "saved_model":
             return saved_model(folder, file=name)
@@ -325,10 +310,10 @@ def _further_down(folder: Folder, depth: int) -> Located | None:
         return None
     if len(found) > 1:
         found.sort(key=lambda item: (-_number(item.path), item.path))
-        raise InputError(_several(folder, [item.path for item in found]))
+        raise InputError(several(folder, [item.path for item in found]))
     located = locate_folder(found[0], _MAX_DEPTH)
     message = "the only checkpoint is further down"
-    return _with(located, (Problem("INP013", message, folder.path or ".", located.path),))
+    return with_notices(located, (Problem("INP013", message, folder.path or ".", located.path),))
 
 
 def _folders_with_checkpoints(folder: Folder, depth: int, budget: list[int]) -> list[Folder]:
@@ -352,43 +337,11 @@ def _number(path: str) -> int:
     return int(name) if name.isascii() and name.isdigit() and len(name) < 20 else -1
 
 
-def _extended(folder: Folder, scan: Scan, base: str, path: str) -> Located:
-    """The one prefix that begins with what was typed (``model.ckpt`` for ``model.ckpt-168``)."""
-    known = scan.prefixes()
-    longer = [name for name in known if base and name.startswith(base) and name[len(base)] in "-._"]
-    longer.sort(key=lambda name: (-_step(name), name))
-    if len(longer) == 1:
-        found = _named(folder, longer[0])
-        if found is None:
-            found = graph_alone(folder, longer[0] + META_SUFFIX, "meta_graph")
-        message = "nothing is called exactly so; the only checkpoint that begins so was taken"
-        return _with(found, (Problem("INP001", message, path, found.path),))
-    if longer:
-        raise InputError(_several(folder, [folder.join(name) for name in longer], path))
-    raise InputError(_no_checkpoint(folder, scan, base, path))
-
-
-def _several(folder: Folder, paths: Sequence[str], typed: str | None = None) -> Problem:
+def several(folder: Folder, paths: Sequence[str], typed: str | None = None) -> Problem:
+    """An INP013 that lists ``paths``, best first."""
     return Problem(
         "INP013", f"{len(paths)} checkpoints are meant by this path: name one of them",
-        typed or folder.path or ".", _listed(paths), hint=_try(paths[0]),
-    )  # fmt: skip
-
-
-def _no_checkpoint(folder: Folder, scan: Scan, base: str, path: str) -> Problem:
-    if not folder.names and not folder.files.is_dir(folder.path or "."):
-        return Problem("INP001", "no checkpoint at this path", path, "no such directory")
-    known = [*scan.prefixes(), *(name for _, name in scan.weight_files())]
-    message = "no checkpoint at this path"
-    if not known:
-        if STATE_NAME in folder.names:
-            return Problem("INP001", message, path, "a state file only", hint=None)
-        return Problem("INP001", message, path, "no checkpoint in its directory")
-    close = nearest(base, known, 1) or sorted(known)[:1]
-    known.sort(key=lambda name: (-_step(name), name))
-    return Problem(
-        "INP001", message, path, _listed(known),
-        hint=f"nearest: {folder.join(close[0])}; {_try(folder.join(close[0]))}",
+        typed or folder.path or ".", listed(paths), hint=try_command(paths[0]),
     )  # fmt: skip
 
 
@@ -402,7 +355,7 @@ def _nothing(folder: Folder, scan: Scan) -> Problem:
         message = "the index is missing: nothing says which tensors are in the data"
         expected = folder.join(base + INDEX_SUFFIX)
         return Problem("INP001", message, where, "data shards alone", expected)
-    for name in [*scan.unknown, *scan.torch][:_NAMED]:
+    for name in [*scan.unknown, *scan.torch][:NAMED]:
         path = folder.join(name)
         if size_of(folder.files, path) is None:
             continue
@@ -416,7 +369,7 @@ def _nothing(folder: Folder, scan: Scan) -> Problem:
                 locate_file(folder, name)
             except CkptError as error:
                 return error.problems[0]
-    shown = _listed(sorted(folder.names)) if folder.names else "nothing"
+    shown = listed(sorted(folder.names)) if folder.names else "nothing"
     return Problem("INP001", "no checkpoint in this directory", where, shown)
 
 
@@ -431,16 +384,19 @@ def _text_kind(folder: Folder, name: str) -> str | None:
     return kind if kind in ("graph_def", "meta_graph") else None
 
 
-def _with(found: Located, notices: Notices) -> Located:
+def with_notices(found: Located, notices: Notices) -> Located:
+    """``found`` with more notices before its own."""
     return found._replace(notices=(*notices, *found.notices)) if notices else found
 
 
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(name or "(empty name)" for name in names[:_NAMED])
-    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
+def listed(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    shown = ", ".join(name or "(empty name)" for name in names[:NAMED])
+    return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED} more"
 
 
-def _try(path: str) -> str:
+def try_command(path: str) -> str:
+    """A command to try on ``path``, quoted for a shell."""
     from shlex import quote
 
     return f"try: ckpttool tree {quote(path)}"

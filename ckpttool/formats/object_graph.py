@@ -16,7 +16,7 @@ from ckpttool.names import decode_name
 from ckpttool.storage.wire import BYTES, VARINT, WireError, fields, signed
 
 MAX_NODES = 1_000_000
-MAX_EDGES = 4_000_000
+MAX_EDGES = 4_000_000  # references and saved values of all nodes
 MAX_DEPTH = 256  # names in a path: attributes nested deeper than that are no one's model
 MAX_PATHS = 64  # paths reported of one node: their number grows exponentially in a hostile graph
 _MAX_VISITS = 100_000
@@ -168,9 +168,9 @@ def parse_object_graph(data: bytes, path: str) -> ObjectGraph:
         for number, wire_type, a, b in fields(data):
             if number != 1 or wire_type != BYTES:
                 continue
-            node = _node(data, a, b)
+            node = _node(data, a, b, MAX_EDGES - edges)
             nodes.append(node)
-            edges += len(node.children) + len(node.slots)
+            edges += len(node.children) + len(node.slots) + len(node.attributes)
             if len(nodes) > MAX_NODES or edges > MAX_EDGES:
                 raise corrupt("the object graph is too large", path, code="INP009")
     except WireError as error:

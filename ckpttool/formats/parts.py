@@ -94,7 +94,7 @@ class PartReader:
             out[chunk.start : chunk.start + len(chunk.array)] = chunk.array
         if out is None:
             out = allocate((0,), dtype, name)
-        return out.reshape(spec.shape)
+        return _shaped(out, spec.shape, name)
 
     def read_slice(self, name: str, index: int) -> Array:
         """One part of a partitioned variable, checked; a fresh writable array."""
@@ -184,4 +184,13 @@ def _read(stream: Stream, shape: Shape, dtype: DType, name: str) -> Array:
         stop = min(start + step, stream.count)
         out[start:stop] = stream.take(stop - start)
     stream.finish()
-    return out.reshape(shape)
+    return _shaped(out, shape, name)
+
+
+def _shaped(array: Array, shape: Shape, name: str) -> Array:
+    """``array`` in its shape; NumPy holds fewer dimensions than TensorFlow stores."""
+    try:
+        return array.reshape(shape)
+    except ValueError as error:
+        what = f"tensor {name} of shape {list(shape)} does not fit an array"
+        raise InputError(Problem("INP009", what, None, f"{len(shape)} dimensions")) from error

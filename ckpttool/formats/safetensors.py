@@ -8,6 +8,7 @@ itself or its neighbours is left out and told as damage; the others stay readabl
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from math import prod
 from typing import Any, NamedTuple
 
@@ -226,7 +227,7 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         keys = sorted(key for key, _ in pairs)
-        twice = next(a for a, b in zip(keys, keys[1:], strict=False) if a == b)
+        twice = next(a for a, b in pairwise(keys) if a == b)
         raise ValueError(f"{twice!r} is there twice")
     return found
 

@@ -6,6 +6,7 @@ Source: ``tensorflow:core/framework/tensor_slice.proto`` and ``tensor_shape.prot
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 from math import prod
 
 from ckpttool.formats.ordered_code import FULL, MAX_RANK, Extent
@@ -14,6 +15,8 @@ from ckpttool.tensors import Shape, Slice
 
 MAX_SLICES = 16384  # parts of one variable; each is a variable of its own in the training graph
 MAX_ELEMENTS = (1 << 63) - 1
+_MAX_CORNERS = 1 << 22  # of all parts: 2 for each dimension that is cut, multiplied
+_COMPARED = 256  # parts that are compared with each other to name two that overlap
 
 
 def parse_shape(buf: bytes, start: int, end: int) -> Shape:
@@ -75,40 +78,65 @@ def to_slice(extents: Sequence[Extent], shape: Shape) -> Slice | None:
 def cover_fault(shape: Shape, slices: Sequence[Slice]) -> str | None:
     """Why ``slices`` do not cover ``shape`` exactly once, or None if they do.
 
-    Exact: parts that lie inside, do not overlap, and hold as many elements as the whole.
+    Exact: parts that lie inside, do not overlap, and hold as many elements as the whole.  Empty
+    parts do not count.  The work is linear in the number of parts.
     """
     if len(slices) > MAX_SLICES:
         return f"{len(slices)} parts, more than {MAX_SLICES}"
     solid = [part for part in slices if prod(part.shape)]
-    overlap = _overlap(solid)
+    covered = sum(prod(part.shape) for part in solid)
+    axes = [
+        axis
+        for axis, size in enumerate(shape)
+        if any(part.shape[axis] != size or part.start[axis] for part in solid)
+    ]
+    if len(solid) << len(axes) > _MAX_CORNERS:
+        return f"{len(solid)} parts that are cut along {len(axes)} dimensions"
+    if covered == prod(shape) and not _uneven(shape, solid, axes):
+        return None
+    overlap = _overlap(solid[:_COMPARED])
     if overlap:
         return f"parts at {list(overlap[0].start)} and {list(overlap[1].start)} overlap"
-    covered = sum(prod(part.shape) for part in solid)
-    if covered != prod(shape):
-        return f"{covered} of {prod(shape)} elements are covered"
-    return None
+    if covered == prod(shape):
+        return "parts overlap, and leave out as many elements"
+    return f"{covered} of {prod(shape)} elements are covered"
+
+
+def _uneven(shape: Shape, solid: Sequence[Slice], axes: Sequence[int]) -> bool:
+    """Whether the corners of the parts do not cancel to those of the whole.
+
+    Each part counts +1 or -1 at each of its corners, alternating along each axis.  These numbers
+    tell how often each element is covered (they are its differences along all axes), so they
+    are those of the whole exactly if each element is covered once.
+    """
+    corners: dict[tuple[int, ...], int] = {}
+    boxes = [(part.start, part.shape, 1) for part in solid]
+    if prod(shape):
+        boxes.append(((0,) * len(shape), shape, -1))
+    for start, size, sign in boxes:
+        points: list[tuple[tuple[int, ...], int]] = [((), sign)]
+        for axis in axes:
+            low, high = start[axis], start[axis] + size[axis]
+            points = [
+                corner
+                for at, value in points
+                for corner in (((*at, low), value), ((*at, high), -value))
+            ]
+        for at, value in points:
+            corners[at] = corners.get(at, 0) + value
+    return any(corners.values())
 
 
 def _overlap(slices: Sequence[Slice]) -> tuple[Slice, Slice] | None:
-    """Two parts that share an element: a sweep along the axis with the most distinct starts."""
-    if not slices:
-        return None
-    rank = len(slices[0].shape)
-    if not rank:
-        return (slices[0], slices[1]) if len(slices) > 1 else None
-    axis = max(range(rank), key=lambda d: len({part.start[d] for part in slices}))
-    active: list[Slice] = []
-    for part in sorted(slices, key=lambda item: item.start[axis]):
-        begin = part.start[axis]
-        active = [other for other in active if other.start[axis] + other.shape[axis] > begin]
-        for other in active:
-            if all(
-                part.start[d] < other.start[d] + other.shape[d]
-                and other.start[d] < part.start[d] + part.shape[d]
-                for d in range(rank)
-            ):
-                return other, part
-        active.append(part)
+    """Two parts that share an element, to be told; None if there are none."""
+    for first, second in combinations(slices, 2):
+        if all(
+            a < b + d and b < a + c
+            for a, c, b, d in zip(
+                first.start, first.shape, second.start, second.shape, strict=True
+            )
+        ):
+            return first, second
     return None
 
 
@@ -121,14 +149,21 @@ def row_blocks(
     Each part is consumed in its own C order, without gaps.
     """
     order = sorted(range(len(slices)), key=lambda index: slices[index].start[0])
+    position = 0
+    active: list[int] = []
     for first in range(0, shape[0], rows):
         last = min(first + rows, shape[0])
+        while position < len(order) and slices[order[position]].start[0] < last:
+            active.append(order[position])
+            position += 1
         gives = []
-        for index in order:
+        following = []
+        for index in active:
             start = slices[index].start[0]
-            if start >= last:
-                break
-            end = min(last, start + slices[index].shape[0])
-            if end > first:
-                gives.append((index, max(first, start), end))
+            stop = start + slices[index].shape[0]
+            if stop > first:
+                gives.append((index, max(first, start), min(last, stop)))
+            if stop > last:
+                following.append(index)
+        active = following
         yield first, last, gives

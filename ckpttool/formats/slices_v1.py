@@ -26,6 +26,7 @@ from ckpttool.storage.wire import BYTES, VARINT, WireError, fields
 from ckpttool.tensors import Shape, Slice, TensorSpec, dtype_from_enum, dtype_named
 
 META_CAP = 256 << 20  # bytes of one file's list of tensors
+MAX_LISTED = 4_000_000  # tensors and slices that the lists name in all
 _PRELOAD = 1 << 20
 
 
@@ -53,6 +54,7 @@ class V1Reader(PartReader):
             raise InputError(Problem("INP001", "no such file", located.path))
         self._tables: list[Table] = []
         self._slices: dict[str, list[_Stored]] = {}
+        self._listed = 0
         specs: dict[str, TensorSpec] = {}
         damage: list[Problem] = []
         for path in paths:
@@ -61,11 +63,13 @@ class V1Reader(PartReader):
                 continue
             try:
                 self._read_list(path, specs)
-            except CorruptError as error:
-                if not salvage:
+            except InputError as error:
+                if not salvage or not isinstance(error, CorruptError):
                     self.close()
                     raise
                 damage += error.problems
+        for stored in self._slices.values():
+            stored.sort(key=_start)
         self.specs = {name: specs[name] for name in sorted(specs, key=encode_name)}
         self.info = CheckpointInfo(
             path=located.path,
@@ -106,8 +110,10 @@ class V1Reader(PartReader):
 
     def check_slices(self, name: str) -> None:
         """Raise INP008 if the parts of ``name`` do not cover it exactly."""
-        if not self._slices.get(name):
-            self.spec(name)
+        self.spec(name)
+        if name in self.unlisted:
+            raise CorruptError(self.unlisted[name])
+        if not self._slices[name]:
             raise corrupt(f"no slice of {name} is stored", self.info.path, code="INP008")
         try:
             super().check_slices(name)
@@ -125,7 +131,7 @@ class V1Reader(PartReader):
             table.close()
 
     def _whole(self, name: str) -> Stream:
-        if not self._slices[name]:
+        if name in self.unlisted or not self._slices[name]:
             self.check_slices(name)
         return self._part(name, 0)
 
@@ -210,14 +216,33 @@ class V1Reader(PartReader):
         spec = TensorSpec(name, dtype_from_enum(enum).name, shape)
         known = specs.setdefault(name, spec)
         stored = self._slices.setdefault(name, [])
+        self._listed += 1 + len(slices)
+        if self._listed > MAX_LISTED:
+            what = "too many tensors and slices are listed"
+            raise corrupt(what, table.path, code="INP009", expected=f"≤ {MAX_LISTED}")
+        if known != spec:
+            self.unlisted[name] = _disagreement(known, spec, table.path)
+            return
         for extents in slices:
             part = to_slice(extents, shape)
-            if part is None or known != spec:
-                what = "a slice lies outside" if part is None else "two files contradict about"
-                self.unlisted[name] = Problem("INP008", f"{what} tensor {name}", table.path)
+            if part is None:
+                what = f"a slice lies outside tensor {name}"
+                found, inside = str(list(extents)), f"inside {list(shape)}"
+                self.unlisted[name] = Problem("INP008", what, table.path, found, inside)
                 continue
             stored.append(_Stored(table, extents, part))
-        stored.sort(key=lambda item: item.part.start)
+
+
+def _start(stored: _Stored) -> Shape:
+    return stored.part.start
+
+
+def _disagreement(known: TensorSpec, spec: TensorSpec, path: str) -> Problem:
+    if known.shape != spec.shape:
+        what = f"shards disagree on the shape of {known.name}"
+        return Problem("INP008", what, path, str(list(spec.shape)), str(list(known.shape)))
+    what = f"shards disagree on the dtype of {known.name}"
+    return Problem("INP008", what, path, spec.dtype, known.dtype)
 
 
 def open_v1(located: Located, *, salvage: bool = False) -> V1Reader:

@@ -11,6 +11,7 @@ import re
 from typing import NamedTuple
 
 from ckpttool.errors import Problem
+from ckpttool.formats.folder import LFS_POINTER
 from ckpttool.formats.state_file import STATE_START
 from ckpttool.formats.table_writer import MAGIC
 from ckpttool.storage.files import Files, RangedFile
@@ -26,7 +27,7 @@ _UNPACK = "unpack it first: {}"
 
 # Beginnings that are no checkpoint: what it is, and what to do about it.
 _FOREIGN: tuple[tuple[bytes, str, str | None], ...] = (
-    (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer", "git lfs pull"),
+    (LFS_POINTER, "a Git LFS pointer", "git lfs pull"),
     (b"/annex/objects/", "a git-annex pointer", "git annex get"),
     (b"\x1f\x8b", "a gzip archive", _UNPACK.format("tar xzf, or gunzip")),
     (b"BZh", "a bzip2 archive", _UNPACK.format("tar xjf, or bunzip2")),

@@ -6,14 +6,13 @@ directory entry says; an entry that says more than deflate can make of its bytes
 
 from __future__ import annotations
 
-import io
 import zipfile
 import zlib
 from typing import IO, TYPE_CHECKING
 
 from ckpttool.errors import CorruptError, InputError, Problem, corrupt
-from ckpttool.formats.ranged_io import RangeIO
 from ckpttool.storage.files import RangedFile
+from ckpttool.storage.streams import as_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +31,7 @@ DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OverflowError, N
 def open_zip(file: RangedFile) -> zipfile.ZipFile:
     """The archive in an open file; :class:`CorruptError` if its directory cannot be read."""
     try:
-        archive = zipfile.ZipFile(io.BufferedReader(RangeIO(file), 64 << 10))
+        archive = zipfile.ZipFile(as_stream(file))
     except (*DAMAGE, RuntimeError) as error:
         raise corrupt(f"the zip archive cannot be read: {error}", file.path) from error
     if len(archive.filelist) > MAX_MEMBERS:

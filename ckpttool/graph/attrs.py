@@ -26,8 +26,13 @@ _CODES = {
     "bfloat16": "H",
 }  # fmt: skip
 
-# TensorProto fields that hold one element each: number -> struct code when packed, None: varint.
-_TYPED = {5: "f", 6: "d", 7: None, 10: None, 11: None, 13: None, 16: None, 17: None}
+# The TensorProto field that holds the elements of a dtype; struct code of one, None: a varint.
+_TYPED: dict[str, tuple[int, str | None]] = {
+    "float32": (5, "f"), "float64": (6, "d"), "float16": (13, None), "bfloat16": (13, None),
+    "int8": (7, None), "uint8": (7, None), "int16": (7, None), "uint16": (7, None),
+    "int32": (7, None), "int64": (10, None), "bool": (11, None), "uint32": (16, None),
+    "uint64": (17, None),
+}  # fmt: skip
 
 
 class Attr(NamedTuple):
@@ -238,16 +243,16 @@ class TensorValue:
     def _from_fields(self, wanted: int) -> list[Any]:
         if not self._typed:
             return []
+        number, code = _TYPED[self.dtype.name]
+        single = {"f": wire.FIXED32, "d": wire.FIXED64}.get(code or "", wire.VARINT)
         out: list[Any] = []
         for field, kind, a, b in wire.fields(self._buf, self._start, self._end):
-            if field not in _TYPED:
+            if field != number:
                 continue
-            if kind == wire.VARINT:
-                out.append(a)
-            elif kind == wire.FIXED32 or kind == wire.FIXED64:
-                out.append(_fixed(a, kind))
-            elif kind == wire.BYTES:
-                out += _packed(self._buf, a, b, _TYPED[field], wanted)
+            if kind == wire.BYTES:
+                out += _packed(self._buf, a, b, code, wanted)
+            elif kind == single:
+                out.append(a if code is None else _fixed(a, kind))
             if len(out) >= wanted:
                 break
         return self._integers(out[:wanted])
@@ -263,6 +268,8 @@ class TensorValue:
             return [bool(value) for value in values]
         if self.dtype.kind == "int":
             return [signed(value) for value in values]
+        if self.dtype.kind == "uint":  # an int_val of -1 is 255 in a uint8
+            return [value & ((1 << 8 * self.dtype.itemsize) - 1) for value in values]
         return values
 
     def _convert(self, values: list[Any]) -> list[Any]:

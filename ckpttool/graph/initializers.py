@@ -186,8 +186,8 @@ class _Reader:
             return self._made(f"random_uniform(minval={_show(low)}, maxval={_show(high)})", number)
         if op == b"RandomUniformInt" and len(inputs) == 3 and not folded:
             low_int, high_int = self._scalar(inputs[1]), self._scalar(inputs[2])
-            if low_int is not None and high_int is not None:
-                text = f"random_uniform(minval={int(low_int)}, maxval={int(high_int)})"
+            if _finite(low_int) and _finite(high_int):
+                text = f"random_uniform(minval={low_int:.0f}, maxval={high_int:.0f})"
                 return self._made(text, number)
         if folded:
             return self._other(number, scale, offset, folded)
@@ -216,17 +216,17 @@ class _Reader:
         return self._named(_splat_text(value), number)
 
     def _restored(self, number: int, output: int) -> Initializer:
-        from ckpttool.graph.savers import constant_strings
+        from ckpttool.graph.savers import constant_string
 
         table = self._table
         inputs = table.data_inputs(number)
-        files = constant_strings(table, inputs[0]) if inputs else []
-        names = constant_strings(table, inputs[1]) if len(inputs) > 1 else []
+        file = constant_string(table, inputs[0], 0) if inputs else None
+        name = constant_string(table, inputs[1], output) if len(inputs) > 1 else None
         text = "restored from another checkpoint"
-        if output < len(names):
-            text = f"restored from {decode_name(names[output])}"
-            if files:
-                text += f" in {decode_name(files[0])}"
+        if name is not None:
+            text = f"restored from {decode_name(name)}"
+            if file is not None:
+                text += f" in {decode_name(file)}"
         return self._named(text, number)
 
     def _other(self, number: int, scale: float, offset: float, folded: bool) -> Initializer:
@@ -280,6 +280,10 @@ class _Reader:
         found = [self._table.attr(number, key) for key in (b"seed", b"seed2")]
         seeds = [item.value if item is not None and item.kind == "i" else 0 for item in found]
         return (seeds[0], seeds[1]) if any(seeds) else None
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
 
 
 def _unary(op: bytes, value: float) -> float | None:

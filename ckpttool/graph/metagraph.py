@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckpttool.errors import CorruptError, InputError, Problem, corrupt
 from ckpttool.graph.attrs import GraphShape
 from ckpttool.graph.collected import Collection, SaverDef, read_collection, saver_def
 from ckpttool.graph.nodes import NodeMap, NodeTable, graph_error, scan_nodes
 from ckpttool.graph.schema import decode
+from ckpttool.graph.variables import find_assignments
 from ckpttool.names import decode_name
 from ckpttool.storage import wire
-from ckpttool.storage.files import LOCAL, Files, LocalFile, is_url, read_all, unreadable
+from ckpttool.storage.files import Files, read_all
 from ckpttool.storage.wire import WireError
 from ckpttool.tensors import dtype_from_enum
 
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
     from ckpttool.formats.base import GraphSource
 
 MAX_GRAPH_BYTES = (2 << 30) - 1  # protobuf's own limit
-MAP_BYTES = 32 << 20  # from here on a local file is mapped instead of read
 MAX_META_GRAPHS = 1000
+MAX_SAVERS = 64  # of one graph: each is followed through the graph
 
 _MESSAGES = {"meta_graph": "MetaGraphDef", "graph_def": "GraphDef", "saved_model": "SavedModel"}
 # What a text file's first fields can only be.
@@ -89,6 +91,7 @@ class MetaGraph:
         self._signature_spans: list[tuple[int, int]] = []
         self._object_graph_span: tuple[int, int] | None = None
         self._functions: dict[str, tuple[int, int]] | None = None
+        self._assignments: dict[bytes, int] | None = None
 
     def __repr__(self) -> str:
         return f"MetaGraph({self.path!r}, {len(self.table)} nodes)"
@@ -101,10 +104,17 @@ class MetaGraph:
     @property
     def savers(self) -> list[SaverDef]:
         """The Saver that wrote this file first, then those of the ``savers`` collection."""
-        found = [] if self.saver_def is None else [self.saver_def]
+        found = {} if self.saver_def is None else {self.saver_def: None}
         for collection in self.collections.values():
-            found += [saver for saver in collection.savers if saver not in found]
-        return found
+            found.update(dict.fromkeys(collection.savers))
+        return list(islice(found, MAX_SAVERS))
+
+    @property
+    def assignments(self) -> Mapping[bytes, int]:
+        """The first assignment of each variable that is no restore: node number by variable."""
+        if self._assignments is None:
+            self._assignments = find_assignments(self.table)
+        return self._assignments
 
     @property
     def functions(self) -> Mapping[str, tuple[int, int]]:
@@ -179,28 +189,7 @@ def load_graphs(source: GraphSource, files: Files | None = None) -> list[MetaGra
     Whether the file is text or binary is seen from its content.  Raises :class:`InputError`, and
     :class:`CorruptError` with the byte, or in text the line and column, where it broke.
     """
-    raw = _mapped(source.path, files)
-    if raw is None:
-        raw = read_all(source.path, MAX_GRAPH_BYTES, files)
-    return parse_graphs(raw, source.path, source.kind)
-
-
-def _mapped(path: str, files: Files | None) -> bytes | None:
-    """A big local file as a memory map, so that embedded constants cost no memory."""
-    if files not in (None, LOCAL) or is_url(path):
-        return None
-    file = LocalFile(path)
-    try:
-        if not MAP_BYTES <= file.size <= MAX_GRAPH_BYTES:
-            return None
-        import mmap
-
-        # A map answers to indexing, slicing and find as bytes do: all that is asked of it here.
-        return cast(bytes, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    except OSError as error:
-        raise unreadable(path, error) from error
-    finally:
-        file.close()
+    return parse_graphs(read_all(source.path, MAX_GRAPH_BYTES, files), source.path, source.kind)
 
 
 def parse_graphs(raw: bytes, path: str, kind: str) -> list[MetaGraph]:
@@ -233,7 +222,7 @@ def _from_text(raw: bytes, path: str, kind: str) -> bytes:
         found, expected = f"{len(raw)} bytes", f"≤ {MAX_BYTES}"
         raise InputError(Problem("INP009", "the text graph is too large", path, found, expected))
     try:
-        return encode_text(bytes(raw), _MESSAGES[kind])
+        return encode_text(raw, _MESSAGES[kind])
     except TextError as error:
         where = f"{path}:{error.line}:{error.column}"
         reason = f"the graph file could not be parsed: {error.message}"

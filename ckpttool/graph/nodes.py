@@ -33,7 +33,10 @@ class NodeTable:
     do not come first).  Methods take node numbers; :class:`CorruptError` reports damage.
     """
 
-    __slots__ = ("_by_op", "_consumers", "_index", "buf", "names", "ops", "path", "rests", "stops")
+    __slots__ = (
+        "_by_op", "_consumers", "_index", "_strings", "buf", "names", "ops", "path", "rests",
+        "stops",
+    )  # fmt: skip
 
     def __init__(self, buf: bytes, path: str) -> None:
         self.buf = buf
@@ -45,6 +48,7 @@ class NodeTable:
         self._index: dict[bytes, int] | None = None
         self._by_op: dict[bytes, list[int]] | None = None
         self._consumers: dict[bytes, list[int]] | None = None
+        self._strings: dict[int, tuple[list[bytes], int]] = {}
 
     def __len__(self) -> int:
         return len(self.names)
@@ -142,6 +146,18 @@ class NodeTable:
         """The ``value`` of a Const, None if this is no constant."""
         found = self.attr(number, b"value")
         return found.value if found is not None and found.kind == "tensor" else None
+
+    def strings(self, number: int) -> tuple[list[bytes], int]:
+        """The strings that a Const stores, and its number of elements; kept once read."""
+        found = self._strings.get(number)
+        if found is None:
+            value = self.tensor(number)
+            try:
+                found = ([], 0) if value is None else (value.strings(), value.count)
+            except WireError as error:
+                raise self.damaged(error) from error
+            self._strings[number] = found
+        return found
 
     def consumers(self) -> dict[bytes, list[int]]:
         """Node numbers that read (or wait for) each node, by its name; built on first use."""

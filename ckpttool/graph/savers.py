@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from ckpttool.graph.nodes import NodeTable, base_name, output_number
 from ckpttool.graph.variables import variable_nodes, variables
 from ckpttool.names import decode_name, encode_name
-from ckpttool.storage.wire import WireError
 from ckpttool.tensors import Slice
 
 if TYPE_CHECKING:
@@ -34,6 +33,8 @@ _ASSIGN_OPS = frozenset({
 _STATE_OPS = frozenset({b"Iterator", b"IteratorV2", b"OneShotIterator", b"MultiDeviceIterator"})
 _MAX_WALK = 10_000  # nodes between a Saver's control tensor and its save ops
 _MAX_CHAIN = 256  # nodes between a saved tensor and its variable
+_MAX_INPUTS = 1_000_000  # edges that one Saver is followed along to its save ops
+_MAX_TRACED = 10_000_000  # edges that a graph's saved tensors are followed along in all
 
 
 class SliceSpec(NamedTuple):
@@ -194,12 +195,15 @@ def _save_ops(table: NodeTable, tensor: bytes) -> list[int]:
     found: list[int] = []
     seen = {first}
     queue = [first]
-    while queue and len(seen) < _MAX_WALK:
+    steps = 0
+    while queue and len(seen) < _MAX_WALK and steps < _MAX_INPUTS:
         number = queue.pop()
         if table.ops[number] in _SAVE_SET:
             found.append(number)
             continue
-        for name in table.inputs(number):
+        inputs = table.inputs(number)
+        steps += len(inputs)
+        for name in inputs:
             source = table.index.get(base_name(name))
             if source is not None and source not in seen:
                 seen.add(source)
@@ -214,8 +218,9 @@ def _from_save_ops(graph: MetaGraph, scope: str, ops: Iterable[int]) -> SaverJoi
     for number in ops:
         inputs = table.data_inputs(number)
         skip = _SAVE_OPS[table.ops[number]]
-        names = constant_strings(table, inputs[1]) if len(inputs) > 1 else []
-        specs = constant_strings(table, inputs[2]) if skip == 3 and len(inputs) > 2 else []
+        most = len(inputs) - skip
+        names = constant_strings(table, inputs[1], most) if most > 0 else []
+        specs = constant_strings(table, inputs[2], most) if most > 0 and skip == 3 else []
         for position, (name, tensor) in enumerate(zip(names, inputs[skip:], strict=False)):
             text = specs[position] if position < len(specs) else b""
             spec = parse_slice_spec(decode_name(text)) if text else None
@@ -279,11 +284,11 @@ def _restored(table: NodeTable, tensor: bytes) -> tuple[bytes, bytes] | None:
         if table.ops[number] in _RESTORE_OPS:
             inputs = table.data_inputs(number)
             output = output_number(tensor)
-            names = constant_strings(table, inputs[1]) if len(inputs) > 1 else []
-            specs = constant_strings(table, inputs[2]) if len(inputs) > 2 else []
-            if output >= len(names):
+            name = constant_string(table, inputs[1], output) if len(inputs) > 1 else None
+            if name is None:
                 return None
-            return names[output], specs[output] if output < len(specs) else b""
+            spec = constant_string(table, inputs[2], output) if len(inputs) > 2 else None
+            return name, spec or b""
         first = table.first_input(number)
         if first is None:
             return None
@@ -291,8 +296,24 @@ def _restored(table: NodeTable, tensor: bytes) -> tuple[bytes, bytes] | None:
     return None
 
 
-def constant_strings(table: NodeTable, tensor: bytes) -> list[bytes]:
-    """The strings of a constant; empty if ``tensor`` is no constant."""
+def constant_string(table: NodeTable, tensor: bytes, index: int) -> bytes | None:
+    """One string of a constant; None if ``tensor`` is no constant or has fewer."""
+    stored, count = _constant(table, tensor)
+    if index < len(stored):
+        return stored[index]
+    # The last element stands for all that follow (tensor.proto).
+    return stored[-1] if stored and index < count else None
+
+
+def constant_strings(table: NodeTable, tensor: bytes, most: int) -> list[bytes]:
+    """The strings of a constant, ``most`` of them; empty if ``tensor`` is no constant."""
+    stored, count = _constant(table, tensor)
+    missing = min(count, most) - len(stored)
+    return stored + stored[-1:] * missing if stored and missing > 0 else stored[:most]
+
+
+def _constant(table: NodeTable, tensor: bytes) -> tuple[list[bytes], int]:
+    """The strings that a constant stores, and how many it stands for."""
     number = table.index.get(base_name(tensor))
     for _ in range(8):
         if number is None or table.ops[number] != b"Identity":
@@ -300,17 +321,8 @@ def constant_strings(table: NodeTable, tensor: bytes) -> list[bytes]:
         first = table.first_input(number)
         number = None if first is None else table.index.get(base_name(first))
     if number is None:
-        return []
-    value = table.tensor(number)
-    if value is None:
-        return []
-    try:
-        stored = value.strings()
-    except WireError as error:
-        raise table.damaged(error) from error
-    # The last element stands for all that follow (tensor.proto); a Saver's list is never so long.
-    missing = min(value.count, 1 << 20) - len(stored)
-    return stored + stored[-1:] * missing if stored and missing > 0 else stored
+        return [], 0
+    return table.strings(number)
 
 
 class _Tracer:
@@ -318,6 +330,7 @@ class _Tracer:
 
     def __init__(self, graph: MetaGraph) -> None:
         self._table = graph.table
+        self._left = _MAX_TRACED
         self._index = index = graph.table.index
         self._ends = set(variable_nodes(graph))
         for collection in graph.collections.values():
@@ -336,7 +349,7 @@ class _Tracer:
                 return []
             if number in self._ends:
                 return [decode_name(table.names[number])]
-            inputs = table.data_inputs(number)
+            inputs = self._inputs(number)
             if len(inputs) != 1:
                 return self._search(number)
             number = table.index.get(base_name(inputs[0]))
@@ -353,9 +366,17 @@ class _Tracer:
             if current in self._ends or table.ops[current] in _STATE_OPS:
                 found[decode_name(table.names[current])] = None
                 continue
-            for name in table.data_inputs(current):
+            for name in self._inputs(current):
                 source = table.index.get(base_name(name))
                 if source is not None and source not in seen:
                     seen.add(source)
                     queue.append(source)
         return list(found)
+
+    def _inputs(self, number: int) -> list[bytes]:
+        """The node's data inputs; none once more have been looked at than any real graph has."""
+        if self._left < 0:
+            return []
+        inputs = self._table.data_inputs(number)
+        self._left -= len(inputs)
+        return inputs

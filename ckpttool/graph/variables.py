@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from ckpttool.graph.attrs import GraphShape
-from ckpttool.graph.nodes import base_name, output_number
+from ckpttool.graph.nodes import NodeTable, base_name, output_number
 from ckpttool.names import decode_name
 from ckpttool.tensors import Slice, dtype_from_enum
 
@@ -189,7 +189,7 @@ class GraphVariable:
         return found.value if found is not None and found.kind == kind else None
 
     def _assignment(self) -> int | None:
-        return assignments(self._graph).get(self.raw_name)
+        return self._graph.assignments.get(self.raw_name)
 
 
 def variables(graph: MetaGraph) -> list[GraphVariable]:
@@ -223,24 +223,25 @@ def _membership(
     graph: MetaGraph, numbers: dict[bytes, int], records: dict[bytes, VariableDef]
 ) -> dict[bytes, tuple[str, ...]]:
     """The collections of each variable, sorted; fills ``records`` with the first of each."""
-    members: dict[bytes, tuple[str, ...]] = {}
+    members: dict[bytes, list[str]] = {}
     for key, collection in graph.collections.items():  # in sorted order
         names: list[bytes] = []
         for record in collection.variables:
             records.setdefault(record.name, record)
             names.append(record.name)
         names += _variables_in_nodes(collection.node_references(), numbers)
-        # One tuple for each combination: a graph has many variables and few combinations.
-        longer: dict[tuple[str, ...], tuple[str, ...]] = {}
         for name in names:
-            keys = members.get(name, ())
-            if keys[-1:] == (key,):
-                continue  # twice in one collection
-            following = longer.get(keys)
-            if following is None:
-                following = longer[keys] = (*keys, key)
-            members[name] = following
-    return members
+            keys = members.get(name)
+            if keys is None:
+                members[name] = [key]
+            elif keys[-1] != key:  # else: twice in one collection
+                keys.append(key)
+    # One tuple for each combination: a graph has many variables and few combinations.
+    shared: dict[tuple[str, ...], tuple[str, ...]] = {}
+    return {
+        name: shared.setdefault(keys, keys)
+        for name, keys in ((name, tuple(found)) for name, found in members.items())
+    }
 
 
 def variable_nodes(graph: MetaGraph) -> list[int]:
@@ -258,9 +259,8 @@ def _variables_in_nodes(references: list[bytes], numbers: dict[bytes, int]) -> I
             yield name
 
 
-def assignments(graph: MetaGraph) -> dict[bytes, int]:
+def find_assignments(table: NodeTable) -> dict[bytes, int]:
     """The first assignment of each variable that is not a restore: node number by variable."""
-    table = graph.table
     found: dict[bytes, int] = {}
     for number in table.with_ops(_ASSIGN_OPS):
         inputs = table.data_inputs(number)

@@ -15,7 +15,7 @@ from ckpttool.names import nearest
 from ckpttool.storage.files import read_all
 
 VERSION = 1
-FILE_CAP = 8 << 20
+FILE_CAP = 32 << 20
 
 TARGETS = ("tf1", "tf2", "keras", "keras-h5", "keras-archive", "safetensors", "npz")
 SLOTS = ("drop", "follow")

@@ -10,7 +10,7 @@ from ckpttool.formats.base import Reader
 from ckpttool.formats.bundle import BundleReader, StoredPart
 from ckpttool.formats.bundle_writer import BundleWriter, PartSource, Written
 from ckpttool.mapping.plan import Plan, Step, fingerprint, plan_data
-from ckpttool.mapping.readback import StoredReader, read_back
+from ckpttool.mapping.readback import Follower, StoredReader, read_back
 from ckpttool.storage.files import files_for
 from ckpttool.tensors import dtype_named
 
@@ -82,9 +82,13 @@ def execute(
         for step in plan.steps:
             _declare(writer, step, reader, stored)
         with writer.flushing():
-            writer.write()
-            if verify:
-                read_back(writer, plan, reader, stored, data=not link)
+            if not verify:
+                writer.write()
+            else:
+                with Follower() as follower:
+                    writer.write(follower.follow)
+                sound = follower.sound
+                read_back(writer, plan, reader, stored, data=not link, sound=sound)
         written = writer.commit()
     return RemapResult(plan, written, verify, tuple(notices(plan, reader, prefix)))
 

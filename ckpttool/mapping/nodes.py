@@ -16,9 +16,9 @@ from ckpttool.errors import MappingError, Problem
 if TYPE_CHECKING:
     from yaml.events import Event
 
-MAX_BYTES = 8 << 20  # a rule for each of 100,000 variables fits
+MAX_BYTES = 32 << 20  # a rule for each of 100,000 variables fits
 MAX_DEPTH = 16
-MAX_NODES = 1_000_000
+MAX_NODES = 2_000_000
 
 MAP, SEQ, SCALAR = "mapping", "list", "scalar"
 

@@ -100,7 +100,9 @@ class Pattern(Matcher):
         self.suffix = last.text if last.kind == TEXT else ""
         if all(kind == TEXT for kind in kinds):
             self.literal = "".join(atom.text for atom in self.atoms)
-        self._regex = re.compile(_regex(self.atoms), re.DOTALL) if _is_cheap(self.atoms) else None
+        self._regex: re.Pattern[str] | None = None
+        if self.literal is None and _is_cheap(self.atoms):
+            self._regex = re.compile(_regex(self.atoms), re.DOTALL)
         self._repeated = frozenset(name for name in named if named.count(name) > 1)
 
     def match(self, name: str) -> Caught | None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
@@ -84,7 +83,7 @@ class OutputGroup:
         """
         self._members = list(members)
         self._staged: list[Staged] = []
-        self._token = f"{_MARK}{os.getpid()}{secrets.token_hex(4)}"
+        self._token = f"{_MARK}{os.getpid()}{os.urandom(4).hex()}"
         self._made_dirs: list[str] = []
         self._done = False
         self._old = [path for path in (*members, *stale) if os.path.lexists(path)]

@@ -165,16 +165,15 @@ def test_a_bare_graph_has_variables_and_no_collections() -> None:
     assert join(graph, ["w"]).how_of("w") == "name"
 
 
-def test_a_big_file_is_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metagraph, "MAP_BYTES", 64)
-    for name, raw in (("a.meta", _binary()), ("b.meta", TEXT.encode())):
-        path = tmp_path / name
-        path.write_bytes(raw)
-        (graph,) = load_graphs(GraphSource(str(path), "meta_graph"))
-        assert (type(graph.table.buf).__name__ == "mmap") == (name == "a.meta")
-        test_collections(graph)
-        test_variables_and_join(graph)
-        test_info_and_signatures(graph)
+def test_a_file_that_is_cut_while_it_is_open(tmp_path: Path) -> None:
+    """Nothing is read from the file later: a memory map would kill the process here."""
+    path = tmp_path / "a.meta"
+    path.write_bytes(_binary() + b"\xfa\x01\x80\x80\x80\x10" + bytes(32 << 20))
+    (graph,) = load_graphs(GraphSource(str(path), "meta_graph"))
+    os.truncate(path, 0)
+    test_collections(graph)
+    test_variables_and_join(graph)
+    test_info_and_signatures(graph)
 
 
 def test_errors_say_where(tmp_path: Path) -> None:

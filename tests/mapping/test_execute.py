@@ -9,15 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from format_makers import Bundle, entry_message
 from remap_support import open_prefix, plan_for, write_bundle
 
 from ckpttool.errors import CkptError, Problem
 from ckpttool.formats import bundle_writer
-from ckpttool.formats.bundle import BundleReader
+from ckpttool.formats.bundle_writer import Place
 from ckpttool.formats.locate import Located
 from ckpttool.formats.slices_v1 import open_v1
 from ckpttool.mapping import readback
 from ckpttool.mapping.execute import RemapResult, execute
+from ckpttool.storage.atomic import Staged
 
 RENAME = "unmatched: keep\nrules:\n  - {from: a, to: z}\n"
 ARRAYS = {
@@ -179,30 +181,59 @@ def test_damage_in_the_source_is_told_and_nothing_is_left(
     assert not remap(source, tmp_path / "n", verify=False).verified
 
 
-@pytest.mark.parametrize(("name", "damage"), [("z", "data"), ("b", "data"), ("z", "index")])
-def test_what_does_not_read_back_is_not_kept(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, damage: str
+@pytest.mark.parametrize("name", ["a", "b"])
+@pytest.mark.parametrize("late", [False, True])
+def test_bytes_that_were_not_written_well_are_not_kept(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, late: bool
 ) -> None:
-    """Damage the staged output between writing and reading it back."""
-    write = bundle_writer.BundleWriter.write
+    """A copy that goes wrong, as it is seen beside the copying, or only afterwards."""
+    copy_runs = bundle_writer.copy_runs
+    with open_prefix(source) as reader:
+        part = reader.stored_parts(name)[0]
 
-    def write_and_damage(self: bundle_writer.BundleWriter) -> None:
-        write(self)
-        staged = self.staged()
-        with BundleReader(staged) as reader:
-            part = reader.stored_parts(name)[0]
-        if damage == "data":
-            flip(part.path, part.offset + part.size - 1)
-        else:
-            write_bundle(tmp_path / "wrong", {**ARRAYS, "z": np.zeros(3)})
-            shutil.copy(f"{tmp_path}/wrong.index", str(staged.index))
+    def copy_badly(runs: Any, out: Staged, advanced: Any = None) -> int:
+        size = copy_runs(runs, out)
+        flip(out.path, part.offset + part.size - 1)
+        if not late:
+            advanced(size)
+        return size
 
-    monkeypatch.setattr(bundle_writer.BundleWriter, "write", write_and_damage)
+    monkeypatch.setattr(bundle_writer, "copy_runs", copy_badly)
     with pytest.raises(CkptError) as raised:
         remap(source, tmp_path / "out" / "n")
     assert raised.value.problems[0].code == "OUT004"
     assert raised.value.exit_code == 5
     assert not (tmp_path / "out").exists()
+
+
+def test_an_index_that_was_not_written_well_is_not_kept(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_bundle(tmp_path / "wrong", {**ARRAYS, "z": np.zeros(3)})
+    write = bundle_writer.BundleWriter.write
+
+    def write_badly(self: bundle_writer.BundleWriter, *more: Any) -> None:
+        write(self, *more)
+        shutil.copy(f"{tmp_path}/wrong.index", str(self.staged().index))
+
+    monkeypatch.setattr(bundle_writer.BundleWriter, "write", write_badly)
+    with pytest.raises(CkptError) as raised:
+        remap(source, tmp_path / "out" / "n")
+    assert raised.value.problems[0].code == "OUT004"
+    assert not (tmp_path / "out").exists()
+
+
+def test_copied_bytes_are_read_back_beside_the_copying(source: Path, tmp_path: Path) -> None:
+    with open_prefix(source) as reader, readback.Follower() as follower:
+        part = reader.stored_parts("a")[0]
+        good = Place(0, part.offset, part.size, part.crc32c)
+        bad = Place(0, part.offset, part.size - 1, part.crc32c)
+        late = Place(0, 10_000, 1, 0)
+        data = Staged(part.path, part.path, os.open(part.path, os.O_RDONLY))
+        advance = follower.follow(data, [late, bad, good])
+        advance(part.offset + part.size)
+    data.close()
+    assert follower.sound == {good}
 
 
 def test_every_difference_of_the_index_is_seen(source: Path, tmp_path: Path) -> None:
@@ -224,18 +255,13 @@ def test_every_difference_of_the_index_is_seen(source: Path, tmp_path: Path) -> 
 
 
 def test_an_index_that_lies_about_sizes(tmp_path: Path) -> None:
-    from format_makers import Bundle, entry_message  # made by hand, as nothing writes such
-
     bundle = Bundle()
-    bundle.add("a", np.zeros(4, np.float32))
-    prefix = tmp_path / "m"
-    bundle.write(prefix)
-    with open_prefix(prefix) as reader:
-        part = reader.stored_parts("a")[0]
-    bundle.entries[b"a"] = entry_message(1, (5,), part.offset, part.size, part.crc32c)
-    bundle.write(prefix)
+    bundle.add(b"a", np.zeros(4, np.float32))
+    crc = bundle.payload(np.zeros(4, np.float32))[1]
+    bundle.entries[b"a"] = entry_message(1, (5,), size=16, crc=crc)
+    bundle.write(tmp_path, "m")
     with pytest.raises(CkptError) as raised:
-        remap(prefix, tmp_path / "n", "unmatched: keep\n")
+        remap(tmp_path / "m", tmp_path / "n", "unmatched: keep\n")
     assert raised.value.problems[0].code == "INP004"
 
 

@@ -29,7 +29,8 @@ class Group:
     """Copies before they are judged.  ``copies`` has the members that each consists of.
 
     ``kind`` is how they stand to each other in the graph.  ``reached`` has for each copy the losses
-    and ends that it feeds (node numbers), ``families`` what the group was put together from.
+    and ends that it feeds (node numbers), ``entries`` the tensors that enter it from outside, ``families`` what
+    the group was put together from.
     """
 
     families: list[Family]
@@ -37,6 +38,7 @@ class Group:
     kind: str
     losses: list[frozenset[int]] = field(default_factory=list)
     ends: list[frozenset[int]] = field(default_factory=list)
+    entries: list[frozenset[tuple[int, int]]] = field(default_factory=list)
 
     @property
     def explicit(self) -> bool:
@@ -123,14 +125,17 @@ class _Batch:
             for node in unit.reads:
                 marks[node] = marks.get(node, 0) | (1 << bit)
         watch = set(marks) | set(flow.losses) | set(flow.ends)
+        self._inputs = {node: flow.inputs(node) for node in marks}
+        watch.update(source for edges in self._inputs.values() for source, _ in edges)
         masks = flow.upstream(marks, watch)
+        self._at = {node: masks.get(node, 0) | marks.get(node, 0) for node in watch}
         # The members that each member is computed from, as bits.
         self._above = [0] * len(self._units)
         for bit, unit in enumerate(self._units):
             for node in unit.reads:
                 self._above[bit] |= masks.get(node, 0)
-        self._losses = {n: masks.get(n, 0) | marks.get(n, 0) for n in flow.losses}
-        self._ends = {n: mask for n in flow.ends if (mask := masks.get(n, 0) | marks.get(n, 0))}
+        self._losses = {number: self._at[number] for number in flow.losses}
+        self._ends = {number: mask for number in flow.ends if (mask := self._at[number])}
 
     def groups(self) -> list[Group]:
         """Each family as groups, those that belong together joined."""
@@ -248,6 +253,19 @@ class _Batch:
             [frozenset(n for n, found in self._ends.items() if found & mask) for mask in masks]
             if kind in (PARALLEL, MIXED)
             else [frozenset() for _ in masks],
+            [self._entries(copy, mask) for copy, mask in zip(copies, masks, strict=True)]
+            if kind == PARALLEL
+            else [],
+        )
+
+    def _entries(self, copy: list[int], mask: int) -> frozenset[tuple[int, int]]:
+        """What the copy's readers take in that is not computed from the copy."""
+        return frozenset(
+            (source, output)
+            for bit in copy
+            for node in self._units[bit].reads
+            for source, output in self._inputs[node]
+            if not self._at[source] & mask
         )
 
     def _rank(self, bit: int) -> tuple[int, int]:
