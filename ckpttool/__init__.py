@@ -23,18 +23,33 @@ if TYPE_CHECKING:
     from ckpttool.checkpoint import Checkpoint
     from ckpttool.checkpoint import open_checkpoint as open
     from ckpttool.errors import CkptError
+    from ckpttool.mapping.remap import load_rules, plan_remap, remap
 
 # Public name to (module, attribute).
 _LAZY = {
     "Checkpoint": ("ckpttool.checkpoint", "Checkpoint"),
     "CkptError": ("ckpttool.errors", "CkptError"),
     "collections": ("ckpttool.analysis.collections", "collections"),
+    "load_rules": ("ckpttool.mapping.remap", "load_rules"),
     "open": ("ckpttool.checkpoint", "open_checkpoint"),
+    "plan_remap": ("ckpttool.mapping.remap", "plan_remap"),
+    "remap": ("ckpttool.mapping.remap", "remap"),
     "show": ("ckpttool.analysis.show", "show"),
     "tree": ("ckpttool.analysis.tree", "tree"),
 }
 
-__all__ = ["Checkpoint", "CkptError", "__version__", "collections", "open", "show", "tree"]
+__all__ = [
+    "Checkpoint",
+    "CkptError",
+    "__version__",
+    "collections",
+    "load_rules",
+    "open",
+    "plan_remap",
+    "remap",
+    "show",
+    "tree",
+]
 
 
 def __getattr__(name: str) -> Any:

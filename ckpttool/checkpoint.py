@@ -85,10 +85,7 @@ class Checkpoint:
             return None
         from ckpttool.analysis.joined import join_graphs
 
-        joined = join_graphs(self.graphs, self.specs)
-        # What was found damaged only now (a node that the join looked into) is told as well.
-        self._problems += joined.problems
-        return joined
+        return join_graphs(self.graphs, self.specs)
 
     @cached_property
     def roles(self) -> Mapping[str, Role]:
@@ -222,7 +219,9 @@ class Checkpoint:
 
     def notices(self) -> tuple[Problem, ...]:
         """What was odd: about the files, and about the graph as far as it has been read."""
-        return (*self.info.notices, *dict.fromkeys(self._problems))
+        joined = self.__dict__.get("joined")  # as far as it was asked for
+        found = self._problems if joined is None else [*self._problems, *joined.problems]
+        return (*self.info.notices, *dict.fromkeys(found))
 
     def damage(self) -> tuple[Problem, ...]:
         """Damage that names may be missing for, and entries that could not be told whole."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ckpttool.analysis.metrics import EXACT, Metrics, Tolerance
-from ckpttool.analysis.roles import Role
+from ckpttool.analysis.roles import OBJECT_GRAPH_KEY, VARIABLE, Role, infer_roles
 from ckpttool.analysis.sides import Side, renamed_keys
 from ckpttool.analysis.tree import CheckpointSummary
 from ckpttool.errors import Problem
@@ -104,7 +104,8 @@ class DiffOptions(NamedTuple):
     ``match``, ``exclude`` and ``roles`` select by the names of the comparison.  ``full`` reads
     what the checksums already tell.  ``check`` compares stored checksums with what was read.
     ``keys_a`` gives the key of each name of the first checkpoint, where a mapping file renames
-    them (``dropped`` are those that it leaves out); a prefix is taken off after that.
+    them (``dropped`` are those that it leaves out); a prefix is taken off after that.  Without
+    ``graph_roles`` the roles are told by names and shapes alone, and no graph is read.
     """
 
     match: Sequence[str] = ()
@@ -118,6 +119,7 @@ class DiffOptions(NamedTuple):
     strip_prefix_b: str = ""
     keys_a: Mapping[str, str] | None = None
     dropped: tuple[str, ...] = ()
+    graph_roles: bool = True
     threads: int | None = None
 
 
@@ -140,6 +142,19 @@ def diff(
         return run.result()
     finally:
         run.close()
+
+
+def roles_of(checkpoint: Checkpoint, options: DiffOptions) -> Callable[[], Mapping[str, Role]]:
+    """The roles of a checkpoint's keys, found when they are first asked for."""
+    found: list[Mapping[str, Role]] = []
+
+    def roles() -> Mapping[str, Role]:
+        if not found:
+            known = options.graph_roles or OBJECT_GRAPH_KEY in checkpoint.specs
+            found.append(checkpoint.roles if known else infer_roles(checkpoint.specs))
+        return found[0]
+
+    return roles
 
 
 def name_selector(options: DiffOptions, role: Callable[[str], Role]) -> Callable[[str], bool]:
@@ -170,6 +185,8 @@ class _Run:
         self._progress = progress
         self.side_a = Side(a.reader, _keys(a, options.keys_a, options.strip_prefix_a))
         self.side_b = Side(b.reader, _keys(b, None, options.strip_prefix_b))
+        self._roles_a = roles_of(a, options)
+        self._roles_b = roles_of(b, options)
         self._identical: list[str] = []
         self._by_index = 0
         self._changed: list[Change] = []
@@ -218,9 +235,10 @@ class _Run:
     def _role(self, name: str) -> Role:
         """The role as the second checkpoint has it, or else the first."""
         if name in self.side_b.keys:
-            side, role = self.side_b, self.b.role(self.side_b.keys[name])
+            side, roles = self.side_b, self._roles_b
         else:
-            side, role = self.side_a, self.a.role(self.side_a.keys[name])
+            side, roles = self.side_a, self._roles_a
+        role = roles().get(side.keys[name], VARIABLE)
         return role if role.owner is None else role._replace(owner=side.name_of(role.owner))
 
     # --- pairs -----------------------------------------------------------------------------

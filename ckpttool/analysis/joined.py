@@ -34,24 +34,28 @@ class _Member(NamedTuple):
 class JoinedGraph:
     """One graph and a checkpoint's keys.
 
-    ``by_key`` has the keys that the Saver (or an equal name) explains; ``problems`` is what was
-    found damaged while looking.
+    ``by_key`` has the keys that the Saver (or an equal name) explains.
     """
 
     def __init__(self, graph: MetaGraph, keys: Mapping[str, TensorSpec]) -> None:
         self.graph = graph
-        self.problems: list[Problem] = []
+        self._problems: list[Problem] = []
         self._variables: dict[str, GraphVariable] = {}
         self.join = SaverJoin("", "name", {}, {})
         try:
             self._variables = {item.name: item for item in variables(graph)}
             self.join = join(graph, keys if keys else None)
         except CkptError as error:
-            self.problems += error.problems
+            self._problems += error.problems
         # Collections are known at all only if the graph has any that hold variables.
         self._has_collections = any(item.trainable is not None for item in self._variables.values())
         self._saved_under = self.join.keys_of()
         self.by_key = {key: self._member(key) for key in self.join.keys}
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What was found damaged so far; more may follow, as nodes are read when asked for."""
+        return tuple(dict.fromkeys((*self._problems, *self.graph.problems)))
 
     def _member(self, key: str) -> _Member:
         found = [
@@ -80,7 +84,7 @@ class JoinedGraph:
         try:
             found = describe(self.graph, member.variables[0])
         except CkptError as error:
-            self.problems += error.problems
+            self._problems += error.problems
             return None
         return None if found is None else found.text
 

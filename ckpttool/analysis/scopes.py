@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -20,10 +21,13 @@ from ckpttool.names import natural_key
 _NUMBER = re.compile("[0-9]{1,18}")
 # Two copies are never folded: a pair `x_1`, `x_2` may be a twin that somebody is looking for.
 MIN_FOLD = 3
-# A name of more scopes or characters hangs off the root whole, and one of more characters is not
-# folded: the prefixes of every depth would cost the square of a hostile name's length.
+# A name of more scopes or characters hangs off the root whole: the prefixes of every depth would
+# cost the square of a hostile name's length.
 MAX_DEPTH = 128
 MAX_LENGTH = 2048
+# Of a component, characters and numbers that are looked at for folding; the same holds here.
+MAX_FOLDED = 256
+MAX_NUMBERS = 8
 
 # Of a row: dtype, shape, bytes, role, collections, saved, partitions, op.  Of a follower, of which
 # a line shows no more: role, saved.
@@ -330,11 +334,11 @@ def _too_long(shown: str) -> bool:
 
 
 def _numbers(label: str) -> list[_Number]:
-    if len(label) > MAX_LENGTH:
+    if len(label) > MAX_FOLDED:
         return []
     return [
         _Number(label[: match.start()], label[match.end() :], int(match.group()), match.group())
-        for match in _NUMBER.finditer(label)
+        for match in islice(_NUMBER.finditer(label), MAX_NUMBERS)
     ]
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckpttool.analysis.content import contents
-from ckpttool.analysis.diff import DiffOptions, DiffResult, diff
-from ckpttool.analysis.roles import Role
+from ckpttool.analysis.diff import DiffOptions, DiffResult, diff, name_selector, roles_of
+from ckpttool.analysis.roles import VARIABLE, Role
 from ckpttool.analysis.sides import Side, renamed_keys
 from ckpttool.analysis.tree import CheckpointSummary
 from ckpttool.errors import CkptError, Problem
@@ -24,6 +24,7 @@ CLASSES = (DIVERGING, RESET, MOVING, FROZEN, NEVER_MOVED, PARTIAL)
 
 EXPLODED = 100.0  # growth of a norm in one interval that counts as diverging
 
+_Roles = Callable[[], "Mapping[str, Role]"]
 _CONSTANT = re.compile(r"constant\((?:value=)?([-+0-9.einfa]+)\)")
 
 
@@ -106,12 +107,13 @@ def series(
     for position, checkpoint in enumerate(checkpoints):
         before = checkpoints[position - 1] if position else checkpoint
         result = diff(before, checkpoint, options, progress=progress) if position else None
+        roles = roles_of(checkpoint, options)
         with _side(checkpoint, options) as side:
-            chosen = _chosen(checkpoint, options, side)
+            chosen = _chosen(roles, options, side)
             _extend(tracks, position, chosen, side, result)
             for name in chosen:
                 spec = side.specs[name]
-                specs[name] = (spec.dtype, spec.shape, _role(checkpoint, side, name))
+                specs[name] = (spec.dtype, spec.shape, _role(roles, side, name))
                 if watch:
                     values.setdefault(name, []).append(_first(side, name, watch, problems))
         if result is not None:
@@ -162,15 +164,13 @@ def _side(checkpoint: Checkpoint, options: DiffOptions) -> _OpenSide:
     )
 
 
-def _chosen(checkpoint: Checkpoint, options: DiffOptions, side: Side) -> list[str]:
-    from ckpttool.analysis.diff import name_selector
-
-    keep = name_selector(options, lambda name: checkpoint.role(side.keys[name]))
+def _chosen(roles: _Roles, options: DiffOptions, side: Side) -> list[str]:
+    keep = name_selector(options, lambda name: roles().get(side.keys[name], VARIABLE))
     return [name for name in side.specs if keep(name)]
 
 
-def _role(checkpoint: Checkpoint, side: Side, name: str) -> Role:
-    role = checkpoint.role(side.keys[name])
+def _role(roles: _Roles, side: Side, name: str) -> Role:
+    role = roles().get(side.keys[name], VARIABLE)
     return role if role.owner is None else role._replace(owner=side.name_of(role.owner))
 
 

@@ -20,10 +20,11 @@ from ckpttool.errors import CkptError, Problem
 # Global flags are understood before and after the command's name.
 GLOBAL_FLAGS = frozenset(("--json", "--color", "--no-color", "-q", "--quiet", "--debug"))
 
-# Commands that take one argument and can do without the parser: command to (module, action).
+# Commands that can do without the parser: command to (module, action, number of arguments).
 _PLAIN = {
-    "tree": ("ckpttool.cli.actions", "show_tree"),
-    "collections": ("ckpttool.cli.actions", "show_collections"),
+    "tree": ("ckpttool.cli.actions", "show_tree", 1),
+    "collections": ("ckpttool.cli.actions", "show_collections", 1),
+    "diff": ("ckpttool.cli.diff_action", "show_diff", 2),
 }
 
 
@@ -45,9 +46,9 @@ def execute(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; prints every error itself."""
     flags, rest = _hoist(arguments)
     try:
-        if len(rest) == 2 and rest[0] in _PLAIN and not rest[1].startswith("-"):
-            module, action = _PLAIN[rest[0]]
-            result = getattr(import_module(module), action)(rest[1])
+        if _is_plain(rest):
+            module, action, _ = _PLAIN[rest[0]]
+            result = getattr(import_module(module), action)(*rest[1:])
         else:
             from ckpttool.cli.app import run
 
@@ -67,6 +68,13 @@ def execute(arguments: Sequence[str]) -> int:
         return errors.EXIT_OK
     except Exception as error:
         return _other(error)
+
+
+def _is_plain(words: Sequence[str]) -> bool:
+    """Whether a command line is a command of ``_PLAIN`` and its arguments, and nothing else."""
+    if not words or words[0] not in _PLAIN or any(word.startswith("-") for word in words):
+        return False
+    return len(words) == 1 + _PLAIN[words[0]][2]
 
 
 def _hoist(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

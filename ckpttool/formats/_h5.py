@@ -1,7 +1,8 @@
 """HDF5 files from strangers: what is in them, and their datasets in bounded pieces.
 
 No link is followed out of a group: soft and external links are told, not opened, and so are
-virtual datasets and external storage.  h5py is imported when the first file is opened.
+virtual datasets and external storage.  h5py is imported when the first file is opened; listing
+goes by its low-level calls, which take a fifth of the time.
 """
 
 from __future__ import annotations
@@ -11,28 +12,36 @@ from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckpttool.errors import CkptError, InputError, Problem, corrupt
+from ckpttool.formats import _h5_types
 from ckpttool.formats.arrays import ArrayReader, BlockStream, Damage, blocks_of, checked_shape
 from ckpttool.formats.base import CHUNK_BYTES
-from ckpttool.formats.streaming import Stream
-from ckpttool.names import decode_name, natural_key
-from ckpttool.storage.files import LOCAL, Files, RangedFile
+from ckpttool.formats.streaming import RawStream, Stream, Where
+from ckpttool.names import decode_name, encode_name, natural_key
+from ckpttool.storage.files import Files, RangedFile
 from ckpttool.storage.streams import as_stream
-from ckpttool.tensors import BY_NAME, Shape, TensorSpec, dtype_named
+from ckpttool.tensors import Shape, TensorSpec, dtype_named
 
 if TYPE_CHECKING:
-    import h5py
     import numpy as np
 
     Array = np.ndarray[Any, Any]
 
 MAX_DEPTH = 64
-MAX_OBJECTS = 2_000_000
+MAX_OBJECTS = 1_000_000
 MAX_RATIO = 1100  # deflate shrinks to 1/1032 at best
 SUSPECT_BYTES = 64 << 20  # nothing smaller is refused for its ratio
 MAX_CHUNK_BYTES = 256 << 20  # a stored chunk is unpacked whole
+MAX_TEXT_BYTES = 64 << 20  # of one attribute
 
 _FILTERS = {1, 2, 3, 4, 5, 6, 32000}  # deflate, shuffle, fletcher32, szip, nbit, scaleoffset, lzf
 _VLEN_BYTES = 64  # guess for one string where a count of elements is needed
+_MAX_SLAB = 64 << 20  # rows of stored chunks that are read at once rather than unpacked again
+_CACHE = {"rdcc_nbytes": 32 << 20, "rdcc_nslots": 20011}
+# What h5py raises for damage: there is no one class.
+_H5_ERRORS = (
+    OSError, RuntimeError, KeyError, ValueError, TypeError, NotImplementedError, AttributeError,
+    OverflowError, MemoryError,
+)  # fmt: skip
 
 
 class Dataset(NamedTuple):
@@ -56,16 +65,16 @@ class H5File:
         self.path = path if inner is None else inner[1]
         self.damage = Damage(self.path)
         self._ranged: RangedFile | None = None
+        self._objects = 0
         try:
             if inner is not None:
-                self.file = h5py.File(inner[0], "r")
-            elif files is LOCAL:
-                LOCAL.open(path).close()  # no FIFO, no directory; and our words where it is absent
-                self.file = h5py.File(path, "r", locking=False)
+                self.file = h5py.File(inner[0], "r", **_CACHE)
             else:
                 self._ranged = files.open(path)
-                self.file = h5py.File(as_stream(self._ranged), "r")
-        except (OSError, ValueError, RuntimeError) as error:
+                self.file = h5py.File(as_stream(self._ranged), "r", **_CACHE)
+        except _H5_ERRORS as error:
+            if self._ranged is not None:
+                self._ranged.close()
             raise corrupt(
                 f"the HDF5 file cannot be read: {_first_line(error)}", self.path
             ) from error
@@ -77,9 +86,9 @@ class H5File:
             self._ranged.close()
 
     def names(self, group: str = "/") -> list[str]:
-        """Names of the hard links of a group; empty if there is no such group."""
+        """Names of the groups and datasets of a group; empty if there is no such group."""
         found = self._get(group)
-        return [name for name, _ in self._links(found, group)] if found is not None else []
+        return [name for name, _ in self._members(found, group)] if found is not None else []
 
     def datasets(self, group: str = "/") -> Iterator[Dataset]:
         """All datasets under a group, by natural order of their names; each group once."""
@@ -95,155 +104,227 @@ class H5File:
         found = self._get(group)
         if found is None:
             return None
-        if name in found.attrs:
-            return self._texts(found, name)
+        whole = self._attribute(found, name)
+        if whole is not None:
+            return self._texts(whole, name)
         texts: list[str] = []
         piece = 0
-        while f"{name}{piece}" in found.attrs:
-            texts += self._texts(found, f"{name}{piece}")
+        while (value := self._attribute(found, f"{name}{piece}")) is not None:
+            texts += self._texts(value, f"{name}{piece}")
             piece += 1
         return texts if piece else None
 
     def text(self, group: str, name: str) -> str | None:
         """A string attribute of a group; None if it is absent or of another type."""
         found = self._get(group)
-        if found is None or name not in found.attrs:
-            return None
         try:
-            value = found.attrs[name]
-        except (OSError, ValueError, TypeError, RuntimeError):
+            return None if found is None else _h5_types.text(self._attribute(found, name))
+        except CkptError:
             return None
-        return _text(value)
 
     def open_dataset(self, path: str) -> Any:
         """The h5py dataset, after refusing what lies elsewhere or grows without bound."""
+        import h5py
+
         try:
-            dataset = self.file[path]
+            dataset = h5py.Dataset(h5py.h5o.open(self.file.id, encode_name(path)))
             self._refuse(dataset, path)
-        except (KeyError, OSError, ValueError, RuntimeError) as error:
+        except _H5_ERRORS as error:
             raise self._damaged(path, error) from error
         return dataset
 
     def stored_bytes(self, path: str) -> int:
         """Bytes that the dataset takes in the file."""
+        import h5py
+
         try:
-            return int(self.file[path].id.get_storage_size())
-        except (KeyError, OSError, ValueError, RuntimeError) as error:
+            return int(h5py.h5o.open(self.file.id, encode_name(path)).get_storage_size())
+        except _H5_ERRORS as error:
             raise self._damaged(path, error) from error
+
+    def stream(self, spec: TensorSpec, path: str) -> Stream:
+        """The elements: from their place in the file where they lie there plainly, or h5py."""
+        dataset = self.open_dataset(path)
+        count, dtype = spec.parameters, dtype_named(spec.dtype)
+        try:
+            node = dataset.id
+            offset = node.get_offset()  # None unless all of it lies in one place
+            order = _h5_types.plain_order(node) if offset is not None else None
+            plain = (
+                node.get_storage_size() == count * dtype.itemsize
+                and not node.get_create_plist().get_nfilters()
+            )
+        except _H5_ERRORS as error:
+            raise self._damaged(path, error) from error
+        if self._ranged is None or order is None or not plain:
+            return BlockStream(count, self.blocks(spec, path))
+        where = Where(spec.name, self.path, offset)
+        return RawStream(self._ranged, offset, count, dtype, where, big_endian=order == ">")
 
     def blocks(self, spec: TensorSpec, path: str) -> Iterator[Array]:
         """The elements in C order as flat arrays of the spec's dtype, about 8 MiB each."""
         dataset = self.open_dataset(path)
-        itemsize = dataset.dtype.itemsize if spec.dtype != "string" else _VLEN_BYTES
-        first = dataset.chunks[0] if dataset.chunks else 1
+        itemsize = max(1, dataset.dtype.itemsize)
+        if spec.dtype == "string":
+            itemsize = max(_VLEN_BYTES, itemsize)
+        first, most = 1, CHUNK_BYTES // itemsize
+        if dataset.chunks:
+            first = dataset.chunks[0]
+            slab = first * prod(spec.shape[1:])
+            if slab * itemsize <= _MAX_SLAB:
+                most = max(most, slab)
         try:
-            for block in blocks_of(spec.shape, max(1, CHUNK_BYTES // itemsize), first):
-                yield _decode(dataset[block if spec.shape else ()], spec.dtype)
-        except (OSError, ValueError, TypeError, RuntimeError) as error:
+            for block in blocks_of(spec.shape, max(1, most), first):
+                yield _h5_types.decode(dataset[block if spec.shape else ()], spec.dtype)
+        except _H5_ERRORS as error:
             raise self._damaged(path, error) from error
 
-    def _get(self, group: str) -> h5py.Group | None:
-        """The group of that path, through hard links only."""
+    def _get(self, path: str) -> Any:
+        """The identifier of the group at ``path``, through hard links only; None if none."""
         import h5py
 
-        found: Any = self.file
         try:
-            for part in group.strip("/").split("/"):
+            found = h5py.h5g.open(self.file.id, b"/")
+            for part in path.strip("/").split("/"):
+                name = encode_name(part)
                 if not part:
                     continue
-                if not isinstance(found.get(part, getlink=True), h5py.HardLink):
+                if not found.links.exists(name):
                     return None
-                found = found[part]
-                if not isinstance(found, h5py.Group):
+                if found.links.get_info(name).type != h5py.h5l.TYPE_HARD:
                     return None
-        except (KeyError, OSError, ValueError, RuntimeError) as error:
-            raise self._damaged(group, error) from error
-        return found
-
-    def _links(self, group: h5py.Group, path: str) -> list[tuple[str, Any]]:
-        """Names and targets of the hard links of a group; the others are told."""
-        import h5py
-
-        found = []
-        try:
-            names = [decode_name(name) for name in group.id]
-        except (OSError, ValueError, RuntimeError) as error:
+                found = h5py.h5o.open(found, name)
+                if not isinstance(found, h5py.h5g.GroupID):
+                    return None
+        except _H5_ERRORS as error:
             raise self._damaged(path, error) from error
-        for name in sorted(names, key=natural_key):
-            where = f"{path.rstrip('/')}/{name}".strip("/")
-            try:
-                link = group.get(name, getlink=True)
-                if isinstance(link, h5py.HardLink):
-                    found.append((name, group[name]))
-                    continue
-            except (KeyError, OSError, ValueError, RuntimeError) as error:
-                self.damage.add(self._damaged(where, error).problems[0])
-                continue
-            external = isinstance(link, h5py.ExternalLink)
-            target = f"{link.filename}: {link.path}" if external else getattr(link, "path", "")
-            message = f"{where} is {'an external' if external else 'a soft'} link: not followed"
-            self.damage.add(Problem("INP016", message, self.path, target))
         return found
 
-    def _walk(
-        self, group: h5py.Group, path: str, depth: int, seen: set[tuple[int, int]]
-    ) -> Iterator[Dataset]:
+    def _members(self, group: Any, path: str) -> list[tuple[str, Any]]:
+        """Names and identifiers behind the hard links of a group; the others are told."""
+        try:
+            self._objects += group.get_num_objs()
+            names = list(group) if self._objects <= MAX_OBJECTS else []
+        except _H5_ERRORS as error:
+            self.damage.add(self._damaged(path or "/", error).problems[0])
+            return []
+        if self._objects > MAX_OBJECTS:
+            raise corrupt(
+                "too many objects", self.path, code="INP009", found=self._objects,
+                expected=f"≤ {MAX_OBJECTS}",
+            )  # fmt: skip
+        found = []
+        for name, raw in sorted(((decode_name(raw), raw) for raw in names), key=_by_name):
+            target = self._follow(group, raw, f"{path}/{name}".strip("/"))
+            if target is not None:
+                found.append((name, target))
+        return found
+
+    def _follow(self, group: Any, raw: bytes, where: str) -> Any:
+        """The identifier of a hard link's group or dataset; None for anything else."""
         import h5py
 
-        info = h5py.h5o.get_info(group.id)
-        if (info.fileno, info.addr) in seen:
-            return
-        seen.add((info.fileno, info.addr))
-        if depth > MAX_DEPTH or len(seen) > MAX_OBJECTS:
-            raise corrupt("the groups are nested too deep", self.path, code="INP009", found=path)
-        for name, target in self._links(group, path):
+        try:
+            kind = group.links.get_info(raw).type
+            if kind == h5py.h5l.TYPE_HARD:
+                target = h5py.h5o.open(group, raw)
+                known = isinstance(target, (h5py.h5g.GroupID, h5py.h5d.DatasetID))
+                return target if known else None  # a named type is no tensor
+            value = group.links.get_val(raw)
+        except _H5_ERRORS as error:
+            self.damage.add(self._damaged(where, error).problems[0])
+            return None
+        parts = value if isinstance(value, tuple) else (value,)
+        target = ": ".join(decode_name(bytes(part)) for part in parts)
+        what = "a soft" if kind == h5py.h5l.TYPE_SOFT else "an external"
+        self.damage.add(
+            Problem("INP016", f"{where} is {what} link: not followed", self.path, target)
+        )
+        return None
+
+    def _walk(self, group: Any, path: str, depth: int, seen: set[int]) -> Iterator[Dataset]:
+        import h5py
+
+        seen.add(h5py.h5o.get_info(group).addr)
+        for name, target in self._members(group, path):
             below = f"{path}/{name}".lstrip("/")
-            if isinstance(target, h5py.Group):
-                yield from self._walk(target, below, depth + 1, seen)
-            elif isinstance(target, h5py.Dataset):
+            if isinstance(target, h5py.h5d.DatasetID):
                 try:
                     yield self._describe(target, below)
                 except CkptError as error:
                     self.damage.add(error.problems[0])
-                except (OSError, ValueError, TypeError, RuntimeError) as error:
+                except _H5_ERRORS as error:
                     self.damage.add(self._damaged(below, error).problems[0])
+            elif h5py.h5o.get_info(target).addr in seen:  # or links could multiply without end
+                message = f"group {below} has a second path, and is listed by its first"
+                self.damage.add(Problem("INP004", message, self.path))
+            elif depth >= MAX_DEPTH:
+                message = f"group {below} is nested too deep, and left out"
+                expected = f"≤ {MAX_DEPTH} groups"
+                self.damage.add(Problem("INP009", message, self.path, expected=expected))
+            else:
+                yield from self._walk(target, below, depth + 1, seen)
 
-    def _describe(self, dataset: Any, path: str) -> Dataset:
-        where = f"{self.path}: {path}"
-        if dataset.shape is None:
-            raise corrupt(f"dataset {path} is empty of any shape", self.path)
-        shape = checked_shape(tuple(map(int, dataset.shape)), f"dataset {path}", where)
-        return Dataset(path, _dtype_name(dataset), shape, self.path)
+    def _describe(self, node: Any, path: str) -> Dataset:
+        import h5py
+
+        # Asked first: to tell the shape of a virtual dataset, HDF5 may open the files it is of.
+        if node.get_create_plist().get_layout() == h5py.h5d.VIRTUAL:
+            raise InputError(_elsewhere(path, self.path))
+        shape = node.shape
+        if shape is None:
+            return Dataset(path, _h5_types.EMPTY, (0,), self.path)
+        checked = checked_shape(tuple(map(int, shape)), f"dataset {path}", f"{self.path}: {path}")
+        return Dataset(path, _h5_types.dtype_name(node, self._attribute), checked, self.path)
 
     def _refuse(self, dataset: Any, path: str) -> None:
         """Raise for data in other files, unknown filters, and datasets larger than they can be."""
         import h5py
 
         plist = dataset.id.get_create_plist()
-        if plist.get_layout() == h5py.h5d.VIRTUAL or plist.get_external_count():
-            message = f"the data of {path} is in another file: not followed"
-            raise InputError(Problem("INP016", message, self.path))
+        layout = plist.get_layout()
+        if layout == h5py.h5d.VIRTUAL or (
+            layout == h5py.h5d.CONTIGUOUS and plist.get_external_count()
+        ):
+            raise InputError(_elsewhere(path, self.path))
         filters = {plist.get_filter(index)[0] for index in range(plist.get_nfilters())}
         if filters - _FILTERS:
             message = f"{path} is packed with a filter that is not read"
             raise InputError(Problem("INP011", message, self.path, str(sorted(filters - _FILTERS))))
-        if not dataset.dtype.itemsize or dataset.shape is None:
+        if dataset.shape is None:
             return
-        size = prod(dataset.shape) * dataset.dtype.itemsize
+        itemsize = dataset.id.get_type().get_size()
+        size = prod(dataset.shape) * itemsize
         stored = dataset.id.get_storage_size()
-        chunk = prod(dataset.chunks or ()) * dataset.dtype.itemsize if dataset.chunks else 0
+        chunk = prod(dataset.chunks) * itemsize if dataset.chunks else 0
         if (size > SUSPECT_BYTES and size > MAX_RATIO * stored) or chunk > MAX_CHUNK_BYTES:
             raise corrupt(
                 f"{path} says it is much larger than its bytes", self.path, code="INP009",
                 found=f"{size} bytes from {stored}",
             )  # fmt: skip
 
-    def _texts(self, group: h5py.Group, name: str) -> list[str]:
+    def _attribute(self, node: Any, name: str) -> Any:
+        """The value of an attribute as h5py gives it; None if it is absent."""
+        import h5py
+
+        raw = name.encode()
         try:
-            value = group.attrs[name]
-            texts = [_text(item) for item in value] if getattr(value, "ndim", 1) else []
-        except (OSError, ValueError, TypeError, RuntimeError) as error:
+            if not h5py.h5a.exists(node, raw):
+                return None
+            size = h5py.h5a.open(node, raw).get_storage_size()
+            if size > MAX_TEXT_BYTES:
+                raise corrupt(
+                    f"attribute {name} is too large", self.path, code="INP009", found=size
+                )
+            return h5py.AttributeManager(_Holder(node))[name]
+        except _H5_ERRORS as error:
             raise self._damaged(f"attribute {name}", error) from error
+
+    def _texts(self, value: Any, name: str) -> list[str]:
+        import numpy as np
+
+        items = np.asarray(value, object).reshape(-1).tolist()
+        texts = [_h5_types.text(item) for item in items]
         if any(text is None for text in texts):
             raise corrupt(
                 f"attribute {name} is no list of names", self.path, found=repr(value)[:80]
@@ -279,10 +360,8 @@ class H5Reader(ArrayReader):
         self.specs[name] = TensorSpec(name, dataset.dtype, dataset.shape)
 
     def _whole(self, name: str) -> Stream:
-        spec, dataset = self.specs[name], self._datasets[name]
-        file = self._h5[dataset.file]
-        file.open_dataset(dataset.path)
-        return BlockStream(spec.parameters, file.blocks(spec, dataset.path))
+        dataset = self._datasets[name]
+        return self._h5[dataset.file].stream(self.specs[name], dataset.path)
 
 
 def is_legacy(files: Files, path: str) -> bool:
@@ -298,41 +377,20 @@ def is_legacy(files: Files, path: str) -> bool:
         file.close()
 
 
-def _dtype_name(dataset: Any) -> str:
-    """TensorFlow's name of a dataset's type; for what it has none, NumPy's words (opaque)."""
-    import h5py
+class _Holder:
+    """What ``h5py.AttributeManager`` wants of an object: its identifier."""
 
-    dtype = dataset.dtype
-    if dtype.kind == "V" and dtype.names is None:
-        # Keras stores what HDF5 has no type for as opaque bytes, and says in an attribute what.
-        stated = _text(dataset.attrs.get("dtype")) or ""
-        row = BY_NAME.get(stated)
-        return stated if row is not None and row.itemsize == dtype.itemsize else dtype.str
-    if dtype.kind == "S" or h5py.check_string_dtype(dtype) is not None:
-        return "string"
-    return dtype.name if dtype.name in BY_NAME else str(dtype)
+    def __init__(self, node: Any) -> None:
+        self.id = node
 
 
-def _decode(array: Any, dtype: str) -> Array:
-    """A block as a flat array of the decoded type, in this machine's byte order."""
-    import numpy as np
-
-    flat = np.asarray(array).reshape(-1)
-    if dtype == "string":
-        out = np.empty(flat.size, object)
-        out[:] = [item.encode() if isinstance(item, str) else bytes(item) for item in flat.tolist()]
-        return out
-    target = dtype_named(dtype).numpy
-    if flat.dtype.kind == "V":
-        return flat.view(target)
-    return flat.astype(target, copy=False)
+def _elsewhere(path: str, file: str) -> Problem:
+    return Problem("INP016", f"the data of {path} is in another file: not followed", file)
 
 
-def _text(value: Any) -> str | None:
-    if isinstance(value, str):
-        return str(value)
-    return decode_name(bytes(value)) if isinstance(value, bytes) else None
+def _by_name(item: tuple[str, bytes]) -> tuple[tuple[object, ...], bytes]:
+    return natural_key(item[0]), item[1]
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return (str(error).strip("'\"").splitlines() or [type(error).__name__])[0][:200]

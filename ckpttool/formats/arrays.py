@@ -7,7 +7,7 @@ from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from ckpttool.errors import Problem, corrupt
+from ckpttool.errors import InputError, Problem, corrupt
 from ckpttool.formats.parts import PartReader
 from ckpttool.formats.slice_layout import MAX_ELEMENTS
 from ckpttool.tensors import Shape, Slice
@@ -58,13 +58,15 @@ class BlockStream:
         pieces: list[Array] = []
         left = count
         while left:
-            block = self._rest if self._rest is not None else next(self._blocks)
+            block = self._rest if self._rest is not None else next(self._blocks, None)
+            if block is None:
+                raise InputError(Problem("INP004", "the data ends before its shape does"))
             self._rest = block[left:] if len(block) > left else None
             pieces.append(block[:left])
             left -= len(pieces[-1])
             if max_bytes is not None and len(pieces[-1]):
                 break
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces or [np.empty(0)])
 
     def finish(self) -> None:
         """Let the source check what it has to."""

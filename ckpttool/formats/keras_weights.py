@@ -29,7 +29,7 @@ class KerasReader(H5Reader):
         files = files_for(path)
         self._damage = Damage(path)
         shards, missing = located.shards, located.missing
-        if shards or inner is not None:
+        if shards or inner is not None or not path.endswith(".json"):
             self._open(files, path, inner)
         else:
             shards, missing = self._open_shards(files, path)

@@ -32,12 +32,13 @@ PIECE_BYTES = 1 << 20
 
 _MAGIC = b"\x93NUMPY"
 _SUFFIX = ".npy"
+# One key of the header's dict; the dict has each of the three once, in any order.
 _ITEM = (
-    r"'descr'\s*:\s*(?:'(?P<descr>[^'\\]*)'|(?P<fields>\[.*\]|\(.*\)))"
-    r"|'fortran_order'\s*:\s*(?P<fortran>True|False)"
-    r"|'shape'\s*:\s*\((?P<shape>[0-9L,\s]*)\)"
+    r"\s*(?:'descr'\s*:\s*(?:'([^'\\]*)'|(\[[^{}]*\]|\([^{}]*\)))"
+    r"|'fortran_order'\s*:\s*(True|False)"
+    r"|'shape'\s*:\s*\(([0-9L,\s]*)\))\s*"
 )
-_BETWEEN = r"\s*(?:,\s*)?"
+_HEADER = r"\{" + ",".join([_ITEM] * 3) + r"(?:,\s*)?\}\s*"
 _KINDS = {
     "b1": "bool", "i1": "int8", "i2": "int16", "i4": "int32", "i8": "int64",
     "u1": "uint8", "u2": "uint16", "u4": "uint32", "u8": "uint64",
@@ -67,12 +68,15 @@ class Header(NamedTuple):
         """TensorFlow's name; for what it has none, NumPy's description (opaque)."""
         if _TEXT.fullmatch(self.descr[1:]):
             return "string"
+        if self.descr[:1] in "[(":
+            return "structured"
         return _KINDS.get(self.descr[1:]) or ("object" if self.descr == "|O" else self.descr)
 
     @property
     def in_c_order(self) -> bool:
         """Whether the bytes lie in C order; with one long axis both orders are the same."""
-        return not self.fortran or sum(size > 1 for size in self.shape) < 2
+        long = sum(size > 1 for size in self.shape)
+        return not self.fortran or long < 2 or not prod(self.shape)
 
 
 class NpzReader(ArrayReader):
@@ -188,44 +192,21 @@ def read_npy_header(stream: MemberStream) -> Header:
 
 def parse_npy_header(text: str, size: int, where: str) -> Header:
     """The three keys of a header's dict literal; anything else is refused, nothing is evaluated."""
-    found: dict[str, str] = {}
-    body = text.strip()
-    item = re.compile(_ITEM, re.DOTALL)
-    between = re.compile(_BETWEEN)
-    pos = 1
-    while body[:1] == "{" and pos < len(body) and body[pos] != "}":
-        match = item.match(body, pos)
-        if match is None:
-            # Keys may be written with double quotes, blanks may follow the brace.
-            blank = between.match(body, pos)
-            if blank is None or blank.end() == pos:
-                break
-            pos = blank.end()
-            continue
-        for key, value in match.groupdict().items():
-            if value is not None:
-                found[key] = value
-        pos = match.end()
-        if match["fields"] is not None:
-            break
-    descr = found.get("descr", found.get("fields"))
-    if "fields" in found:  # a structured dtype: the rest is found by searching
-        for name in ("fortran", "shape"):
-            rest = [m[name] for m in item.finditer(body) if m[name] is not None]
-            if rest and name not in found:
-                found[name] = rest[-1]
-        found.setdefault("fortran", "False")
-        found.setdefault("shape", "")
-    if descr is None or "fortran" not in found or "shape" not in found:
-        raise corrupt("the array's header cannot be parsed", where, 10, found=repr(body[:60]))
+    match = re.fullmatch(_HEADER, text)
+    groups = match.groups() if match else ()
+    plain, fields, fortran, shapes = (
+        [value for value in groups[column::4] if value is not None] for column in range(4)
+    )
+    if len(plain) + len(fields) != 1 or len(fortran) != 1 or len(shapes) != 1:
+        raise corrupt("the array's header cannot be parsed", where, 10, found=repr(text[:60]))
     try:
         sizes = [
             int(part.strip().rstrip("L")) for part in found["shape"].split(",") if part.strip()
         ]
     except ValueError as error:
-        raise corrupt("the array's shape cannot be parsed", where, found=found["shape"]) from error
+        raise corrupt("the array's shape cannot be parsed", where, found=shapes[0][:80]) from error
     shape = checked_shape(sizes, "the array", where)
-    return Header(descr, found["fortran"] == "True", shape, size)
+    return Header((plain or fields)[0], fortran[0] == "True", shape, size)
 
 
 def _in_order(stream: MemberStream, header: Header) -> Iterator[Array]:
@@ -234,10 +215,11 @@ def _in_order(stream: MemberStream, header: Header) -> Iterator[Array]:
         return
     step = max(1, PIECE_BYTES // max(1, header.itemsize)) * header.itemsize
     if not header.itemsize:  # strings of no characters: nothing is stored
-        yield _decode(b"", header, prod(header.shape))
+        for start in range(0, prod(header.shape), PIECE_BYTES):
+            yield _decode(b"", header, min(PIECE_BYTES, prod(header.shape) - start))
         return
     for piece in stream.pieces(step):
-        yield _decode(piece, header, len(piece) // header.itemsize)
+        yield _decode(piece, header, len(piece) // header.itemsize, stream.where)
 
 
 def _reordered(stream: MemberStream, header: Header, where: Where) -> Iterator[Array]:
@@ -264,7 +246,7 @@ def _reordered(stream: MemberStream, header: Header, where: Where) -> Iterator[A
             del raw, whole, part
 
 
-def _decode(data: bytes, header: Header, count: int) -> Array:
+def _decode(data: bytes, header: Header, count: int, where: str = "") -> Array:
     import numpy as np
 
     text = _TEXT.fullmatch(header.descr[1:])
@@ -278,7 +260,10 @@ def _decode(data: bytes, header: Header, count: int) -> Array:
     if text[1] == "S":
         out[:] = fixed.tolist()
     else:
-        out[:] = [item.encode("utf-8", "surrogatepass") for item in fixed.tolist()]
+        try:
+            out[:] = [item.encode("utf-8", "surrogatepass") for item in fixed.tolist()]
+        except ValueError as error:
+            raise corrupt(f"the array holds what is no text: {error}", where) from error
     return out
 
 

@@ -9,6 +9,7 @@ the variable's own name, and the owner of each optimizer slot.  Cycles are norma
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from typing import NamedTuple
 
 from ckpttool.errors import corrupt
@@ -20,6 +21,7 @@ MAX_EDGES = 4_000_000  # references and saved values of all nodes
 MAX_DEPTH = 256  # names in a path: attributes nested deeper than that are no one's model
 MAX_PATHS = 64  # paths reported of one node: their number grows exponentially in a hostile graph
 _MAX_VISITS = 100_000
+_OTHER_FIELDS = 100  # of a node, beside references and values: a few
 
 
 class Edge(NamedTuple):
@@ -192,9 +194,10 @@ def parse_object_graph(data: bytes, path: str) -> ObjectGraph:
     return ObjectGraph(nodes)
 
 
-def _node(data: bytes, start: int, end: int) -> Node:
+def _node(data: bytes, start: int, end: int, most: int) -> Node:
+    """The node in ``data[start:end]``; reading stops soon after more than ``most`` parts of it."""
     node = Node()
-    for number, wire_type, a, b in fields(data, start, end):
+    for number, wire_type, a, b in islice(fields(data, start, end), max(0, most) + _OTHER_FIELDS):
         if wire_type != BYTES:
             continue
         if number == 1:

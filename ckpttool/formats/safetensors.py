@@ -58,6 +58,8 @@ class SafetensorsReader(ArrayReader):
         self._notices = list(located.notices)
         self.metadata: dict[str, str] = {}
         shards, missing = located.shards, located.missing
+        if not shards and not index.endswith(".json"):
+            shards = (index,)
         if shards:
             for path in shards:
                 if path not in missing:

@@ -64,9 +64,12 @@ def parse_state(data: bytes, path: str) -> CheckpointState:
         if match is None:
             raise corrupt("the state file cannot be parsed", path, pos, found=_shown(data, pos))
         if match["field"] is not None:
-            if not match["colon"]:
+            if match["colon"]:
+                target = values.setdefault(match["field"].decode(), [])
+            elif target is not None and not target:
+                target.append([match["field"]])  # a bare word as value: true, inf
+            else:
                 raise corrupt("the state file cannot be parsed", path, pos, found=_shown(data, pos))
-            target = values.setdefault(match["field"].decode(), [])
             joins = False
         elif match["literal"] is not None or match["number"] is not None:
             if target is None:

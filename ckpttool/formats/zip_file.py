@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from itertools import pairwise
 from typing import IO, TYPE_CHECKING
 
 from ckpttool.errors import CorruptError, InputError, Problem, corrupt
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 MAX_RATIO = 1100  # deflate shrinks to 1/1032 at best
 SUSPECT_RATIO = 100  # no weights shrink that much; below SUSPECT_BYTES it does no harm
-SUSPECT_BYTES = 256 << 20
+SUSPECT_BYTES = 4 << 30
 MAX_MEMBERS = 1_000_000
 
 _LOCAL_HEADER = 30
@@ -34,12 +35,23 @@ def open_zip(file: RangedFile) -> zipfile.ZipFile:
         archive = zipfile.ZipFile(as_stream(file))
     except (*DAMAGE, RuntimeError) as error:
         raise corrupt(f"the zip archive cannot be read: {error}", file.path) from error
+    _refuse_overlap(archive, file.path)
     if len(archive.filelist) > MAX_MEMBERS:
         raise corrupt(
             "the zip archive has too many members", file.path, code="INP009",
             found=len(archive.filelist), expected=f"≤ {MAX_MEMBERS}",
         )  # fmt: skip
     return archive
+
+
+def _refuse_overlap(archive: zipfile.ZipFile, path: str) -> None:
+    """Members that share their bytes would make a small archive unpack to any size."""
+    members = sorted(archive.filelist, key=lambda member: member.header_offset)
+    for first, second in pairwise(members):
+        end = first.header_offset + _LOCAL_HEADER + first.compress_size
+        if end > second.header_offset:
+            message = f"the members {first.filename} and {second.filename} overlap"
+            raise corrupt(message, path, second.header_offset)
 
 
 def check_member(member: zipfile.ZipInfo, path: str) -> None:

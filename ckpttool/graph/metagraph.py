@@ -92,6 +92,7 @@ class MetaGraph:
         self._object_graph_span: tuple[int, int] | None = None
         self._functions: dict[str, tuple[int, int]] | None = None
         self._assignments: dict[bytes, int] | None = None
+        self.problems: dict[Problem, None] = {}  # variables that could not be read, in order met
 
     def __repr__(self) -> str:
         return f"MetaGraph({self.path!r}, {len(self.table)} nodes)"

@@ -18,9 +18,9 @@ from ckpttool.storage import wire
 MAX_BYTES = 256 << 20  # a text graph of this size takes minutes; TensorFlow's own limit is 2 GiB
 
 _TOKEN = re.compile(
-    rb"(?:[ \t\r\n\f\v]+|\#[^\n]*)*"
+    rb"[ \t\r\n\f\v]*"
     rb"(?:([A-Za-z_][A-Za-z0-9_]*)|([0-9.][0-9A-Za-z_.]*(?:(?<=[eE])[-+][0-9]+[fF]?)?)"
-    rb"|([\"'])|([{}<>\[\]:;,/.+-]))?"
+    rb"|([\"'])|([{}<>\[\]:;,/.+-])|(\#[^\n]*))?"
 )
 _ESCAPE = re.compile(
     rb"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))?",

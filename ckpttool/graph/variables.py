@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from ckpttool.errors import CkptError
 from ckpttool.graph.attrs import GraphShape
 from ckpttool.graph.nodes import NodeTable, base_name, output_number
 from ckpttool.names import decode_name
@@ -185,7 +186,11 @@ class GraphVariable:
     def _attr(self, key: bytes, kind: str) -> object:
         if self._number is None:
             return None
-        found = self._graph.table.attr(self._number, key)
+        try:
+            found = self._graph.table.attr(self._number, key)
+        except CkptError as error:  # what is intact of the graph can still be told
+            self._graph.problems.update(dict.fromkeys(error.problems))
+            return None
         return found.value if found is not None and found.kind == kind else None
 
     def _assignment(self) -> int | None:

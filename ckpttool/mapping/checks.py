@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from shlex import quote
 
 from ckpttool.errors import Problem
 from ckpttool.mapping.patterns import TEXT, Pattern, PatternError
@@ -78,7 +79,7 @@ def _matches_nothing(rule: Rule, names: list[str], source: str) -> Problem:
     if near:
         found += f"; nearest: {', '.join(near)}"
     top = near[0].split("/", 1)[0] + "/**" if near and "/" in near[0] else None
-    command = f"ckpttool tree {source}" + (f" --match '{top}'" if top else "")
+    command = f"ckpttool tree {quote(source)}" + (f" --match {quote(top)}" if top else "")
     return Problem("MAP012", "rule matches nothing", rule.place, found, hint=command)
 
 

@@ -96,12 +96,15 @@ def execute(
 def notices(plan: Plan, reader: Reader, output: str | None = None) -> Iterator[Problem]:
     """What a person must know beside the plan: warnings, and that graphs are not copied."""
     yield from plan.warnings
+    stale = ": it is stale, it has the old names" if plan.renamed else ""
     for graph in reader.info.graphs:
         yield Problem(
             "OUT006",
-            "the graph file is not copied: it is stale, it has the old names",
+            f"the graph file is not copied{stale}",
             graph.path,
-            hint="build the graph with the new names, and restore the output into it",
+            hint="build the graph with the new names, and restore the output into it"
+            if stale
+            else None,
         )
     if output is not None and files_for(output).is_file(f"{output}.meta"):
         yield Problem(

@@ -112,9 +112,7 @@ class Pattern(Matcher):
         if self._regex is None:
             return self.search(name)
         found = self._regex.fullmatch(name)
-        if found is None:
-            return None
-        return self._caught(found.groups())
+        return None if found is None else self._caught(found.groups())
 
     def search(self, name: str) -> Caught | None:
         """The same as :meth:`match`, by the general way alone."""

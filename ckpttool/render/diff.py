@@ -107,10 +107,6 @@ class _Row(NamedTuple):
     change: Change
     followers: tuple[Change, ...]
 
-    @property
-    def weight(self) -> tuple[float, float]:
-        return max(_weight(item) for item in (self.change, *self.followers))
-
 
 def diff_lines(result: DiffResult, view: DiffView, layout: Layout) -> Iterator[Line]:
     """Header, summary by scope, then what changed most first."""
@@ -178,7 +174,7 @@ def _more(count: int, limit: int | None, what: str) -> Iterator[Line]:
 
 def _changes(result: DiffResult, view: DiffView, layout: Layout) -> Iterator[Line]:
     rows = _folded([*result.changed, *result.close], view.slots)
-    rows.sort(key=lambda row: row.weight, reverse=True)
+    rows.sort(key=lambda row: _weight(row.change), reverse=True)
     if not rows:
         return
     shown = rows[: view.top or None]
@@ -275,6 +271,8 @@ def _folded(changes: Iterable[Change], slots: bool) -> list[_Row]:
 def _weight(item: Change) -> tuple[float, float]:
     """How much a tensor changed: shapes and dtypes first, then NaN, then by relative norm."""
     metrics = item.metrics
+    if item.role == "step":
+        return (0.0, 0.0)
     if metrics is None or item.kind != "value":
         return (3.0, 0.0)
     if metrics.nan_a != metrics.nan_b or metrics.inf_a != metrics.inf_b:
@@ -310,11 +308,11 @@ def _scope_table(result: DiffResult, layout: Layout) -> Iterator[Line]:
         *(item.b for item in result.renamed),
         *result.identical,
     ]
-    depth = _depth(names)
+    scope_of = _scopes(names)
     scopes: dict[str, _Scope] = {}
 
     def scope(name: str) -> _Scope:
-        return scopes.setdefault(_scope_of(name, depth), _Scope())
+        return scopes.setdefault(scope_of[name], _Scope())
 
     for item in (*result.changed, *result.close):
         entry = scope(item.name)
@@ -362,20 +360,22 @@ def _scope_order(name: str, entry: _Scope) -> tuple[float, int, str]:
     return (-(relative if math.isfinite(relative) else 0.0), -touched, name)
 
 
-def _depth(names: Iterable[str]) -> int:
-    """How many components to sum up by: as many as still give few scopes."""
-    names = list(names)
-    best = 1
-    for depth in (2, 3):
-        if len({_scope_of(name, depth) for name in names}) > _SCOPES:
-            break
-        best = depth
-    return best
+def _scopes(names: Sequence[str]) -> dict[str, str]:
+    """The scope to sum each name up under: as deep as still gives few scopes.
 
-
-def _scope_of(name: str, depth: int) -> str:
-    parts = name.split("/")
-    return "/".join(parts[: min(depth, len(parts) - 1)]) or "."
+    What lies under another tensor's name (a slot) is summed up with that.
+    """
+    known = frozenset(names)
+    heads: dict[str, tuple[str, ...]] = {}
+    for name in names:
+        head = name.rpartition("/")[0]
+        while head in known:
+            head = head.rpartition("/")[0]
+        heads[name] = tuple(head.split("/")) if head else ()
+    depth = 1
+    while depth < 3 and len({head[: depth + 1] for head in heads.values()}) <= _SCOPES:
+        depth += 1
+    return {name: "/".join(head[:depth]) or "." for name, head in heads.items()}
 
 
 def _totals(result: DiffResult, layout: Layout) -> Line:
@@ -424,4 +424,3 @@ def percent(metrics: Metrics) -> str:
 def shape_text(shape: Shape) -> str:
     """``[3, 4]``."""
     return "[" + ", ".join(map(str, shape)) + "]"
-

@@ -89,6 +89,12 @@ def series_lines(result: SeriesResult, view: DiffView, layout: Layout) -> Iterat
             yield from _values(row, result, layout)
 
 
+def watched_lines(result: SeriesResult, layout: Layout) -> Iterator[Line]:
+    """The watched values of every row alone."""
+    for row in result.rows:
+        yield from _values(row, result, layout)
+
+
 def _shown(result: SeriesResult, view: DiffView) -> list[SeriesRow]:
     """Rows by class, then by how much they moved in the last interval; slots go with theirs."""
     status = {row.name: row.status for row in result.rows}
@@ -98,7 +104,9 @@ def _shown(result: SeriesResult, view: DiffView) -> list[SeriesRow]:
         # A slot that does as its variable does says nothing more.
         if view.slots or row.owner is None or status.get(row.owner) != row.status
     ]
-    return sorted(rows, key=lambda row: (CLASSES.index(row.status), -_last(row)))
+    return sorted(
+        rows, key=lambda row: (row.role == "step", CLASSES.index(row.status), -_last(row))
+    )
 
 
 def _last(row: SeriesRow) -> float:
@@ -172,4 +180,3 @@ def _value(value: Any, layout: Layout) -> str:
     if isinstance(value, bytes):
         return safe(repr(value)[1:], layout.unicode)
     return f"{value:>12.8g}" if isinstance(value, float) else str(value)
-

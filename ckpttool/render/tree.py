@@ -160,7 +160,7 @@ class _Painter:
         if len(row.object_paths) > 1:
             remarks.append((f"  shared by {len(row.object_paths)} paths", "flag"))
         if node.followers:
-            remarks.append((f"  +{_followers(node.followers)}", "dim"))
+            remarks.append((f"  +{_followers(node.followers, self._graph_alone)}", "dim"))
         return remarks
 
     def _collections(self, row: VariableRow) -> str:
@@ -202,11 +202,12 @@ def _shape(row: VariableRow) -> str:
     return "[" + ", ".join("?" if size < 0 else str(size) for size in row.shape) + "]"
 
 
-def _followers(rows: Sequence[VariableRow]) -> str:
+def _followers(rows: Sequence[VariableRow], graph_alone: bool) -> str:
     """``2 slots, 1 average``."""
     counts: dict[tuple[str, bool], int] = {}
     for row in rows:
-        counts[row.role, row.saved] = counts.get((row.role, row.saved), 0) + 1
+        saved = row.saved or (graph_alone and row.bytes > 0)
+        counts[row.role, saved] = counts.get((row.role, saved), 0) + 1
     return ", ".join(
         plural(count, role) + ("" if saved else " not saved")
         for (role, saved), count in counts.items()

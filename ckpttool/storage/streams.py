@@ -25,7 +25,7 @@ class _Stream(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._pos, io.SEEK_END: self._size}[whence]
         if base + offset < 0:
-            raise ValueError("seek before the start")
+            raise OSError(22, "seek before the start")  # what zipfile expects of a file
         self._pos = base + offset
         return self._pos
 

@@ -114,9 +114,7 @@ def test_strings_that_would_change_are_refused(tmp_path: Path, text: bytes) -> N
 @pytest.mark.parametrize("name", ["../up", "/abs", "a/../../b", "nul\0", "\udcff"])
 def test_names_that_an_archive_should_not_hold(tmp_path: Path, name: str) -> None:
     with pytest.raises(OutputError) as caught:
-        export(
-            memory_checkpoint({name: np.zeros(1)}), [Selection(name)], str(tmp_path / "o.npz")
-        )
+        export(memory_checkpoint({name: np.zeros(1)}), [Selection(name)], str(tmp_path / "o.npz"))
     assert caught.value.problems[0].code == "OUT005"
 
 
@@ -151,9 +149,7 @@ def test_a_damaged_tensor_leaves_the_old_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["w.txt", "w", "w.npy"])
 def test_the_ending_says_what_is_written(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError):
-        export(
-            memory_checkpoint(ARRAYS), [Selection("step"), Selection("z")], str(tmp_path / name)
-        )
+        export(memory_checkpoint(ARRAYS), [Selection("step"), Selection("z")], str(tmp_path / name))
     assert os.listdir(tmp_path) == []
 
 

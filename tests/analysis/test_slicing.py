@@ -131,9 +131,7 @@ axis = st.integers(-7, 7) | st.builds(slice, bound, bound, step) | st.just(Ellip
     piece=st.integers(1, 40),
 )
 @settings(max_examples=100, deadline=None)
-def test_slices_mean_what_numpy_means(
-    shape: list[int], index: list[Any], piece: int
-) -> None:
+def test_slices_mean_what_numpy_means(shape: list[int], index: list[Any], piece: int) -> None:
     array = np.arange(int(np.prod(shape, dtype=int)), dtype=np.int16).reshape(shape)
     reader = MemoryReader({"w": array})
     text = ",".join(_text(item) for item in index)

@@ -22,6 +22,7 @@ from ckpttool.mapping.execute import RemapResult, execute
 from ckpttool.storage.atomic import Staged
 
 RENAME = "unmatched: keep\nrules:\n  - {from: a, to: z}\n"
+RENAME_ALL = "rules:\n  - {from: '**', to: 'far/**'}\n"
 ARRAYS = {
     "a": np.arange(6, dtype=np.float32).reshape(2, 3),
     "b": np.array([b"x", b"yy"], object),
@@ -101,7 +102,7 @@ def test_there_and_back_gives_the_first_bytes(samples: Path, tmp_path: Path) -> 
 
 
 def test_the_stale_graph_is_not_copied_and_told(samples: Path, tmp_path: Path) -> None:
-    result = remap(samples / "my_scope" / "model.ckpt", tmp_path / "n", "unmatched: keep\n")
+    result = remap(samples / "my_scope" / "model.ckpt", tmp_path / "n", RENAME_ALL)
     assert not (tmp_path / "n.meta").exists()
     assert [(notice.code, notice.where) for notice in result.notices] == [
         ("OUT006", str(samples / "my_scope" / "model.ckpt.meta"))
@@ -109,6 +110,7 @@ def test_the_stale_graph_is_not_copied_and_told(samples: Path, tmp_path: Path) -
     assert "stale" in result.notices[0].message
     (tmp_path / "k.meta").write_bytes(b"")
     result = remap(samples / "my_scope" / "model.ckpt", tmp_path / "k", "unmatched: keep\n")
+    assert "stale" not in result.notices[0].message
     assert result.notices[-1].where == str(tmp_path / "k.meta")
 
 

@@ -61,9 +61,7 @@ def escaped(text: str) -> str:
 
 
 @pytest.mark.parametrize("sample", [*SAMPLES, "v1_partitioned"])
-def test_names(
-    tf: Any, samples: Path, sample: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_names(tf: Any, samples: Path, sample: str, capsys: pytest.CaptureFixture[str]) -> None:
     path = prefix_of(samples, sample)
     expected = theirs(tf, path, all_tensor_names=True)
     assert "# Total number of params" in expected
@@ -99,9 +97,7 @@ def test_partitioned_variables_that_inspect_checkpoint_cannot_read(
     assert "# Total number of params" in found
 
 
-def test_the_count_without_some(
-    tf: Any, samples: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_count_without_some(tf: Any, samples: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = prefix_of(samples, "numbered_layers")
     expected = theirs(tf, path, all_tensor_names=True, count_exclude_pattern="Adam|power")
     assert "# Excluding" in expected
@@ -150,9 +146,7 @@ def test_statistics_are_tensorflows(tf: Any, tmp_path: Path, dtype: str) -> None
     rng = np.random.default_rng(5)
     values = tf.cast(tf.constant(rng.standard_normal((300, 400)) * 20), dtype)
     path = str(tmp_path / "model")
-    tf.raw_ops.SaveV2(
-        prefix=path, tensor_names=["w"], shape_and_slices=[""], tensors=[values]
-    )
+    tf.raw_ops.SaveV2(prefix=path, tensor_names=["w"], shape_and_slices=[""], tensors=[values])
     wide = tf.cast(values, tf.float64)
     with open_checkpoint(path) as checkpoint:
         found = show(checkpoint, ["w"]).tensors[0].statistics

@@ -78,7 +78,7 @@ def unnumbered(component: str) -> str:
 
 
 def families(rows: Iterable[VariableRow], scopes: frozenset[str] = frozenset()) -> list[Family]:
-    """Every family among ``rows``; ``scopes`` are scopes that only the graph's other nodes have."""
+    """Every family among ``rows``; ``scopes`` are those of the graph's nodes, casefolded."""
     root = _tree(rows)
     found: list[Family] = []
     budget = _MAX_COMPARED
@@ -145,7 +145,7 @@ def _alike(
     for place, content in enumerate(contents):
         classes.setdefault(frozenset(content.items()), []).append(place)
     bare = next((at for at, (_, _, digits) in enumerate(siblings) if not digits), None)
-    exists = bare is not None or prefix + base in scopes
+    exists = bare is not None or prefix.casefold() + base in scopes
     found = []
     for places in classes.values():
         complete = True

@@ -45,6 +45,7 @@ class Context:
             if role.role == "slot" and role.owner:
                 self.slots[role.owner] = self.slots.get(role.owner, 0) + 1
         self.trains = False
+        self.objects = checkpoint.objects is not None or checkpoint.info.format.startswith("keras")
         self._holder: dict[int, str] = {}
         self._root_bits: dict[int, int] = {}
         self._variables: Mapping[str, GraphVariable] = {}

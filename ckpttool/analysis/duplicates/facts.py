@@ -59,6 +59,7 @@ class Facts:
     same_initializers: bool | None = None
     losses: dict[int, str] = field(default_factory=dict)
     twin_roots: bool = False
+    objects: bool = False  # whether names are paths of objects, which programs choose
 
     @property
     def leaves(self) -> set[str]:
@@ -81,6 +82,7 @@ def gather(context: Context, group: Group) -> Facts:
             _from_graph(context, group, at, copy)
         copies.append(copy)
     facts = Facts(group, copies, context.flow is not None, context.trains)
+    facts.objects = context.objects
     if context.flow is not None:
         owner = {name: at for at, copy in enumerate(copies) for name in copy.names}
         for at, copy in enumerate(copies):
@@ -101,7 +103,9 @@ def _from_graph(context: Context, group: Group, at: int, copy: Copy) -> None:
     copy.reads = sum(len(use.reads) for use in uses)
     copy.gradients = sum(use.gradients for use in uses)
     copy.trained = any(use.trained for use in uses)
-    copy.updated = any(use.updated for use in uses)
+    # Moving statistics are updated by ops that every batch normalization has, run or not.
+    told = [name for name in copy.names if name.rpartition("/")[2] not in _STATISTICS]
+    copy.updated = any(context.uses[n].updated for n in told if n in context.uses)
     copy.fed = any(use.fed for use in uses)
     if at < len(group.losses):
         copy.losses, copy.ends = group.losses[at], group.ends[at]

@@ -138,7 +138,7 @@ def test_a_damaged_tensor_is_told_and_the_rest_is_shown(
         shutil.copy(file, tmp_path)
     data = next(tmp_path.glob("*.data-*"))
     raw = bytearray(data.read_bytes())
-    raw[2] ^= 0x40  # in the first variable, conv_1/biases
+    raw[8] ^= 0x40  # conv_1/biases, behind two scalars
     data.write_bytes(raw)
     done = run(str(tmp_path))
     assert done.code == 3
@@ -170,9 +170,7 @@ def test_a_slice_that_does_not_fit_ends_with_2(run: Any, layers: str) -> None:
 def test_names_and_count(run: Any, layers: str) -> None:
     done = run(layers, "--names", "--count-exclude", "Adam")
     assert done.lines[0] == "tensor: beta1_power (float32) []"
-    assert done.lines[-3] == (
-        "# Excluding 16 tensors (740 params) that match Adam when counting."
-    )
+    assert done.lines[-3] == ("# Excluding 16 tensors (740 params) that match Adam when counting.")
     assert done.lines[-2] == "# Total number of params: 373"
     body = run(layers, "--names", "--json").body()
     assert len(body["tensors"]) == 27
@@ -192,9 +190,9 @@ def test_partitions_on_request(run: Any, samples: Path) -> None:
     done = run(str(samples / "partitioned"), "emb/table", "--slices")
     assert "  3 partitions" in done.lines
     assert "      1  [4:7, 0:2]  [3, 2]" in done.lines
-    tensor = run(str(samples / "partitioned"), "emb/table", "--slices", "--json").body()[
-        "tensors"
-    ][0]
+    tensor = run(str(samples / "partitioned"), "emb/table", "--slices", "--json").body()["tensors"][
+        0
+    ]
     assert tensor["slices"][1] == {"start": [4, 0], "shape": [3, 2]}
 
 

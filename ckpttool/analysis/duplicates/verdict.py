@@ -1,0 +1,423 @@
+"""The rules: from a group's facts to a verdict, with the reasons in plain words.
+
+The rules are tried in order and the first that fits decides.  They lean to ``undecided``: calling
+variables unshared that were meant to be apart is the worse mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ckpttool.analysis.duplicates.facts import GET_VARIABLE, TF_VARIABLE, Facts
+from ckpttool.analysis.duplicates.model import INFERRED, Evidence
+from ckpttool.analysis.duplicates.relate import MIXED, PARALLEL, SERIES, UNKNOWN, UNREAD
+from ckpttool.analysis.duplicates.values import INITIAL, MOVED
+from ckpttool.analysis.duplicates.words import and_list, named
+
+# Scopes that are numbered because several of them are wanted.
+_WANTED = frozenset((
+    "agent", "critic", "ensemble", "expert", "head", "member", "opponent", "player",
+    "student", "target", "teacher", "worker",
+))  # fmt: skip
+
+
+class Judgement(NamedTuple):
+    """A verdict before it is dressed: ``keep`` is the live copy, ``cause`` a key of the fixes."""
+
+    verdict: str
+    confidence: float
+    evidence: tuple[Evidence, ...]
+    keep: int | None = None
+    cause: str | None = None
+
+
+Rule = Callable[[Facts], Judgement | None]
+
+
+def by_structure(facts: Facts) -> Judgement | None:
+    """What needs no values: copies that are set from each other, stacked, or numbered by hand."""
+    for rule in (_objects, _synced, _series, _explicit, _spelling, _mixed, _same_inputs):
+        found = rule(facts)
+        if found is not None:
+            return found
+    return None
+
+
+def judge(facts: Facts) -> Judgement:
+    """The verdict on a group whose values have been looked at."""
+    rules: tuple[Rule, ...]
+    if not facts.has_graph:
+        rules = (_still_constant,)
+    elif facts.group.kind == UNREAD:
+        rules = (_declared_twice,)
+    elif facts.group.kind == PARALLEL:
+        rules = (_leftover, _one_trained, _rebuilt, _one_loss, _not_trained_here)
+    else:
+        rules = ()
+    for rule in rules:
+        found = rule(facts)
+        if found is not None:
+            return found
+    return _undecided(facts)
+
+
+# --- rules that need no values ---------------------------------------------------------------
+
+
+def _objects(facts: Facts) -> Judgement | None:
+    if not facts.objects:
+        return None
+    text = (
+        "the names are those of the program's objects: one object that is used twice is saved under "
+        "one name"
+    )
+    return Judgement("numbered", 0.7, (Evidence("names", text, INFERRED),))
+
+
+def _synced(facts: Facts) -> Judgement | None:
+    if not facts.synced:
+        return None
+    source, target = facts.synced[0]
+    text = (
+        f"an op of the graph sets {named(facts, target)} from {named(facts, source)}: "
+        "a target network, an average or a copy that is kept in step"
+    )
+    return Judgement("numbered", 0.95, (Evidence("sync", text),))
+
+
+def _series(facts: Facts) -> Judgement | None:
+    if facts.group.kind != SERIES:
+        return None
+    text = f"{named(facts, 0)} feeds {named(facts, 1)}: layers of one network, one after the other"
+    if len(facts.copies) > 2:
+        text = f"the {len(facts.copies)} feed one another: layers of one network"
+    return Judgement("stacked", 0.95, (Evidence("dataflow", text),))
+
+
+def _explicit(facts: Facts) -> Judgement | None:
+    if not facts.group.explicit:
+        return None
+    text = (
+        "the program numbered them itself: where TensorFlow numbers a name, the first has no "
+        "number and the second is _1"
+    )
+    return Judgement("numbered", 0.85, (Evidence("names", text, INFERRED),))
+
+
+def _spelling(facts: Facts) -> Judgement | None:
+    """Names that differ by case are two names, which TensorFlow had to number."""
+    spelled = {member.spelled for copy in facts.group.copies for member in copy}
+    parents = {member.path.rpartition("/")[0] for copy in facts.group.copies for member in copy}
+    folded = {item.casefold() for item in spelled}
+    if len(spelled) == len(folded) and len(parents) == len({item.casefold() for item in parents}):
+        return None
+    text = (
+        "the names differ by case as well: TensorFlow numbers a name that another one equals "
+        "without regard to case"
+    )
+    return Judgement("numbered", 0.8, (Evidence("names", text, INFERRED),))
+
+
+def _mixed(facts: Facts) -> Judgement | None:
+    if facts.group.kind != MIXED:
+        return None
+    text = "some of them feed each other and some do not: layers and branches of one network"
+    return Judgement("stacked", 0.7, (Evidence("dataflow", text),))
+
+
+def _same_inputs(facts: Facts) -> Judgement | None:
+    """Several over the very same tensor, treated alike: heads, branches, an ensemble."""
+    entries = facts.copies[0].entries
+    if facts.group.kind != PARALLEL or not entries:
+        return None
+    if any(copy.entries != entries for copy in facts.copies):
+        return None
+    if len({_alive(facts, at) for at in range(len(facts.copies))}) > 1:
+        return None  # one is trained and another is not
+    text = (
+        "all of them are computed from the same tensor, side by side: branches, heads or an ensemble"
+    )
+    return Judgement("numbered", 0.8, (Evidence("dataflow", text),))
+
+
+# --- rules for copies side by side -----------------------------------------------------------
+
+
+def _alive(facts: Facts, at: int) -> bool:
+    copy = facts.copies[at]
+    return copy.trained and (bool(copy.losses) or not facts.losses)
+
+
+def _leftover(facts: Facts) -> Judgement | None:
+    """One that nothing computes with, beside one that is in use."""
+    used = [at for at, copy in enumerate(facts.copies) if copy.reads]
+    if len(used) == len(facts.copies):
+        return None
+    idle = next(at for at, copy in enumerate(facts.copies) if not copy.reads)
+    text = f"nothing computes with {named(facts, idle)}"
+    keep = used[0] if len(used) == 1 else None
+    return Judgement("undecided", 0.5, (Evidence("dataflow", text),), keep)
+
+
+def _one_trained(facts: Facts) -> Judgement | None:
+    """One copy is trained, another one is computed with and never changes."""
+    if not facts.trains:
+        return None
+    alive = [at for at in range(len(facts.copies)) if _alive(facts, at)]
+    still = [at for at, copy in enumerate(facts.copies) if not copy.trained and not copy.updated]
+    if not alive or not still or len(alive) + len(still) < len(facts.copies):
+        return None
+    idle, live = still[0], alive[0]
+    copy = facts.copies[idle]
+    evidence = [
+        Evidence(
+            "training",
+            f"the train op changes {named(facts, live)} and never {named(facts, idle)}",
+        ),
+        Evidence("dataflow", "they are side by side: neither feeds the other"),
+    ]
+    doubt = _meant(facts, idle, live)
+    if doubt is not None:
+        return Judgement("undecided", 0.5, (*evidence, doubt), live)
+    if facts.losses:
+        losses = and_list(sorted(facts.losses[n] for n in facts.copies[live].losses))
+        evidence.append(
+            Evidence("dataflow", f"the loss {losses} sees {named(facts, live)} alone")
+        )
+    confidence = 0.85
+    if facts.shared or (copy.made_by == TF_VARIABLE and copy.entered):
+        confidence += 0.08
+    if copy.state == INITIAL:
+        confidence += 0.04
+    keep = live if len(alive) == 1 else None
+    return Judgement("unshared", confidence, tuple(evidence), keep, cause_of(facts))
+
+
+def _meant(facts: Facts, idle: int, live: int) -> Evidence | None:
+    """A sign that the copy which is not trained is so on purpose."""
+    copy = facts.copies[idle]
+    name = named(facts, idle)
+    if copy.losses:
+        return Evidence("dataflow", f"a loss sees {name} too: a frozen network may be meant")
+    if copy.gradients:
+        return Evidence("dataflow", f"gradients run through {name}: a frozen network may be meant")
+    if copy.fed:
+        return Evidence("sync", f"{name} can be set from a placeholder: the program may copy it")
+    if copy.frozen and not facts.copies[live].frozen:
+        return Evidence("training", f"{name} was made with trainable=False")
+    if facts.equal and facts.nonflat:
+        return Evidence("values", "their values are equal: something keeps them in step")
+    if copy.moved:
+        return Evidence("checkpoints", f"{name} changes between the checkpoints all the same")
+    if copy.state == MOVED:
+        return Evidence("values", f"{name} holds other values than its initializer's: it was loaded")
+    if _wanted(facts):
+        return Evidence("names", "the name says that several are wanted", INFERRED)
+    return None
+
+
+def _rebuilt(facts: Facts) -> Judgement | None:
+    """Whole networks that nothing joins, each with its own placeholders: the code ran again."""
+    copies = facts.copies
+    apart = sum(len(copy.ends) for copy in copies) == len(
+        frozenset().union(*[copy.ends for copy in copies])
+    )
+    if not apart or not facts.twin_roots or _wanted(facts):
+        return None
+    if any(copy.made_by == GET_VARIABLE for copy in copies) or facts.same_initializers is False:
+        return None
+    evidence = [
+        Evidence(
+            "dataflow",
+            f"{len(copies)} separate networks: each has placeholders of its own, named alike, and "
+            "nothing joins them",
+        )
+    ]
+    moved = [at for at, copy in enumerate(copies) if copy.state == MOVED or copy.moved]
+    still = [at for at, copy in enumerate(copies) if copy.state == INITIAL and not copy.moved]
+    if len(moved) + len(still) < len(copies) or len(moved) > 1:
+        text = "whether only one of them was trained cannot be told"
+        if len(moved) > 1:
+            text = f"{len(moved)} of them were trained: two models may be meant"
+        return Judgement("undecided", 0.5, (*evidence, Evidence("values", text)))
+    anonymous = all(
+        member.spelled.rpartition("/")[2] == "Variable" for copy in facts.group.copies for member in copy
+    )
+    if moved:
+        evidence.append(
+            Evidence("values", f"only {named(facts, moved[0])} has moved from its initializer")
+        )
+        return Judgement("unshared", 0.9, tuple(evidence), moved[0], "rebuilt_graph")
+    if not anonymous:
+        text = "all of them are still at their initializers"
+        return Judgement("undecided", 0.5, (*evidence, Evidence("values", text)))
+    last = len(copies) - 1
+    evidence += [
+        Evidence("names", "the variables have no names of their own: the same lines ran again"),
+        Evidence("values", "all of them are still at their initializers"),
+        Evidence("names", f"the program's names mean the last one, {named(facts, last)}", INFERRED),
+    ]
+    return Judgement("unshared", 0.75, tuple(evidence), last, "rebuilt_graph")
+
+
+def _one_loss(facts: Facts) -> Judgement | None:
+    """All trained, on different data, by one loss: a Siamese or GAN tower that was built twice."""
+    copies = facts.copies
+    if not all(_alive(facts, at) for at in range(len(copies))) or not facts.losses:
+        return None
+    evidence = [Evidence("training", "all of them are trained")]
+    if not frozenset.intersection(*[copy.losses for copy in copies]):
+        text = "each is trained by a loss of its own: several models may be meant"
+        return Judgement("undecided", 0.5, (*evidence, Evidence("dataflow", text)))
+    loss = and_list(sorted(facts.losses[n] for n in copies[0].losses))
+    evidence.append(Evidence("dataflow", f"they meet in the loss {loss}"))
+    own = [
+        copy.roots - frozenset().union(*[other.roots for other in copies if other is not copy])
+        for copy in copies
+    ]
+    if not all(own):
+        text = "they see the same data in part: branches of one network may be meant"
+        return Judgement("undecided", 0.5, (*evidence, Evidence("dataflow", text)))
+    evidence.append(Evidence("dataflow", "each is computed from other data than the others"))
+    if facts.same_initializers is not False and not _wanted(facts):
+        if facts.shared:
+            return Judgement("unshared", 0.85, tuple(evidence), None, cause_of(facts))
+        if _one_tower(facts):
+            evidence.append(
+                Evidence("construction", "a whole tower, made by entering one scope again")
+            )
+            return Judgement("unshared", 0.75, tuple(evidence), None, cause_of(facts))
+    text = "whether they were meant to be one cannot be told from the graph"
+    return Judgement("undecided", 0.55, (*evidence, Evidence("unknown", text)))
+
+
+def _one_tower(facts: Facts) -> bool:
+    """Whether each copy is one scope of several layers, made of tf.Variable by entering it again."""
+    return all(
+        len(copy.scopes) == 1
+        and copy.made_by == TF_VARIABLE
+        and copy.entered
+        and any("/" in name[len(copy.scopes[0]) + 1 :] for name in copy.names)
+        for copy in facts.copies
+    )
+
+
+def _not_trained_here(facts: Facts) -> Judgement | None:
+    """A graph that trains none of them: slots and values tell which one was trained."""
+    copies = facts.copies
+    if any(copy.trained for copy in copies) or facts.same_initializers is False:
+        return None
+    evidence = [Evidence("dataflow", "they are side by side: neither feeds the other")]
+    still = [at for at, copy in enumerate(copies) if copy.state == INITIAL and not copy.moved]
+    live = [at for at, copy in enumerate(copies) if copy.state == MOVED or copy.moved]
+    if len(live) != 1 or len(still) + 1 != len(copies) or _wanted(facts):
+        return None
+    if any(copies[at].slots or copies[at].fed or copies[at].frozen for at in still):
+        return None
+    evidence.append(
+        Evidence(
+            "values",
+            f"{named(facts, still[0])} is still as its initializer left it, "
+            f"{named(facts, live[0])} is not",
+        )
+    )
+    if any(not copies[at].exact for at in still) and not copies[live[0]].slots:
+        return Judgement("undecided", 0.55, tuple(evidence), live[0])
+    return Judgement("unshared", 0.75, tuple(evidence), live[0], cause_of(facts))
+
+
+def _declared_twice(facts: Facts) -> Judgement | None:
+    """Variables that no op reads: only how they were made can tell."""
+    copies = facts.copies
+    made = all(copy.made_by == TF_VARIABLE and copy.entered for copy in copies)
+    evidence = [Evidence("dataflow", "no op of the graph computes with any of them")]
+    if not made or not facts.same_initializers or _wanted(facts):
+        return Judgement("undecided", 0.4, tuple(evidence))
+    moved = [at for at, copy in enumerate(copies) if copy.state == MOVED or copy.moved]
+    if len(moved) > 1:
+        text = "more than one of them has moved from its initializer"
+        return Judgement("undecided", 0.4, (*evidence, Evidence("values", text)))
+    evidence.append(
+        Evidence(
+            "construction",
+            f"one scope, entered {len(copies)} times: a variable scope that is entered again is "
+            "shared by get_variable and not by tf.Variable",
+        )
+    )
+    keep = moved[0] if moved else (0 if facts.equal else None)
+    return Judgement("unshared", 0.65, tuple(evidence), keep, cause_of(facts))
+
+
+# --- without a graph -------------------------------------------------------------------------
+
+
+def _still_constant(facts: Facts) -> Judgement | None:
+    """Slots and values alone: one copy was trained, the other has its constants to this day."""
+    copies = facts.copies
+    if len(copies) != 2 or not facts.group.complete or _wanted(facts):
+        return None
+    for idle, live in ((1, 0), (0, 1)):
+        still, moving = copies[idle], copies[live]
+        if not still.flat or moving.flat is not False:
+            continue
+        trained = bool(moving.slots) and not still.slots
+        moves = moving.moved is True and still.moved is False
+        if not (trained or moves) or still.moved:
+            continue
+        evidence = [
+            Evidence(
+                "values",
+                f"variables of {named(facts, idle)} are constant, as made; "
+                f"those of {named(facts, live)} are not",
+                INFERRED,
+            )
+        ]
+        if trained:
+            text = f"{named(facts, live)} has optimizer slots and {named(facts, idle)} has none"
+            evidence.append(Evidence("slots", text))
+        if moves:
+            evidence.append(_moves(facts, live, idle))
+        if not (trained and moves):
+            text = "a frozen layer would look the same: the graph would tell"
+            return Judgement("undecided", 0.6, (*evidence, Evidence("unknown", text)), live)
+        return Judgement("unshared", 0.7, tuple(evidence), live, cause_of(facts))
+    return None
+
+
+def _moves(facts: Facts, live: int, idle: int) -> Evidence:
+    text = f"{named(facts, live)} changes between the checkpoints, {named(facts, idle)} never does"
+    return Evidence("checkpoints", text)
+
+
+def _undecided(facts: Facts) -> Judgement:
+    if facts.group.kind == UNKNOWN:
+        text = "without a graph, layers one after the other and copies side by side look the same"
+        return Judgement("undecided", 0.4, (Evidence("unknown", text),))
+    text = "they are side by side, and nothing tells whether they were meant to be one"
+    return Judgement("undecided", 0.4, (Evidence("dataflow", text),))
+
+
+def _wanted(facts: Facts) -> bool:
+    """Whether a scope's name says that there are to be several."""
+    words = {
+        member.spelled.casefold().rstrip("s") for copy in facts.group.copies for member in copy
+    }
+    return any(
+        word in _WANTED or word.partition("_")[0] in _WANTED or word.rpartition("_")[2] in _WANTED
+        for word in words
+    )
+
+
+def cause_of(facts: Facts) -> str:
+    """What in the code makes such copies: a key of the fixes."""
+    if facts.is_batch_norm:
+        return "batch_normalization"
+    copies = facts.copies[1:]
+    if any(copy.made_by == TF_VARIABLE for copy in copies):
+        scoped = any(scope not in copy.names for copy in copies for scope in copy.scopes)
+        return "variable_in_scope" if scoped else "plain_variable"
+    if facts.shared or any(copy.resource for copy in copies):
+        return "layer_object"
+    return "default_name" if facts.has_graph else "not_known"
+
