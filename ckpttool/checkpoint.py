@@ -140,11 +140,14 @@ class Checkpoint:
         return rows
 
     def _object_rows(self, objects: ObjectView) -> list[VariableRow]:
-        trainable = {
-            variable.name: variable.trainable
-            for graph in self.graphs
-            for variable in graph.saved_variables()
-        }
+        trainable: dict[str, bool] = {}
+        for graph in self.graphs:
+            try:
+                found = graph.saved_variables()
+            except CkptError as error:
+                self._problems += error.problems
+                continue
+            trainable.update((variable.name, variable.trainable) for variable in found)
         rows = []
         for row in self._plain_rows():
             names = objects.names(row.name)

@@ -1,7 +1,7 @@
 """Write the reference pages that are derived from the code.
 
-    python docs/generate.py            write them
-    python docs/generate.py --check    exit 1 if any is stale
+python docs/generate.py            write them
+python docs/generate.py --check    exit 1 if any is stale
 """
 
 from __future__ import annotations

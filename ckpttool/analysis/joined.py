@@ -172,7 +172,11 @@ class JoinedGraph:
         if not ops:
             return
         for number in table.with_ops(ops):
-            inputs = [decode_name(base_name(name)) for name in table.data_inputs(number)]
+            try:
+                inputs = [decode_name(base_name(name)) for name in table.data_inputs(number)]
+            except CkptError as error:
+                self._problems += error.problems
+                continue
             if inputs and inputs[0] in self._variables:
                 for name in inputs[1:]:
                     if name in self._variables and name != inputs[0]:

@@ -16,5 +16,5 @@ def run(
         bool, typer.Option("--all", "-a", help="Every member, not the first dozen.")
     ] = False,
 ) -> int:
-    """Show the graph's collections, their members, and which of them are saved."""
+    """Show the graph's collections and their members."""
     return show_collections(ckpt, every=every)

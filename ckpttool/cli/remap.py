@@ -56,7 +56,7 @@ def run(
         bool, typer.Option("--all", "-a", help="List every tensor of the plan.")
     ] = False,
 ) -> int:
-    """Rewrite names through a mapping file, checked whole before a byte is written."""
+    """Rewrite names through a mapping file."""
     from ckpttool.cli.remap_action import carry_out
 
     choice("--to", [to], ("tf1",))

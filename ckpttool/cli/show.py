@@ -72,7 +72,7 @@ def run(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing FILE.")] = False,
 ) -> int:
-    """Show values, slices, statistics, histograms and initializers; export to .npy and .npz."""
+    """Show values, statistics and initializers; export them."""
     options = ShowOptions(
         values=values,
         statistics=stats,

@@ -18,6 +18,7 @@ from ckpttool.render.lines import Sink, human_bytes
 from ckpttool.render.values import full_options, parse_printoptions
 
 _PATIENCE = 1.0  # seconds of work before progress is shown
+_MOST_ERRORS = 10
 
 
 class ShowOptions(NamedTuple):
@@ -58,7 +59,11 @@ def show_tensors(path: str, names: Sequence[str] = (), options: ShowOptions | No
             result = _table(checkpoint, options)
     if not emit.SETTINGS.json:
         emit.words(result.notices, "note")
-        emit.words(result.damage, "error")
+        # Every tensor of an index without its data has the same to say, beside its name above.
+        emit.words(result.damage[:_MOST_ERRORS], "error")
+        if len(result.damage) > _MOST_ERRORS:
+            more = f"{len(result.damage) - _MOST_ERRORS:,} more like these: --json has them all"
+            emit.words([Problem(result.damage[-1].code, more)], "error")
     return EXIT_INPUT if result.damage else EXIT_OK
 
 

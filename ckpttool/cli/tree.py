@@ -37,7 +37,7 @@ def run(
         str, typer.Option(metavar="ORDER", help="name, size or file (key order).")
     ] = "name",
 ) -> int:
-    """Show the variable scope tree: dtype, shape, size, role and collections."""
+    """Show variables as a scope tree."""
     choice("--role", role or (), ROLES)
     choice("--sort", [sort], SORTS)
     return show_tree(

@@ -30,6 +30,7 @@ from ckpttool.tensors import Shape, TensorSpec, dtype_from_enum
 
 MAX_SHARDS = 100_000
 MAX_ENTRIES = 4_000_000  # keys of one index: what is listed of them takes a gigabyte or two
+MAX_NAME_BYTES = 1 << 30  # of all keys: tables store of a key only what differs from the last
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _SLICES_TAG = b"\x3a"  # field 7, length-delimited
 
@@ -104,9 +105,14 @@ def read_index(
     try:
         last = None
         ordered = True
+        room = MAX_NAME_BYTES
         for block, contents, found in table.entries(on_damage, MAX_ENTRIES):
             _list_block(index, heads, table.path, block, contents, found)
             keys = [key for key, _, _ in found]
+            room -= sum(map(len, keys))
+            if room < 0:
+                what, most = "the names of the index are too long", f"≤ {MAX_NAME_BYTES} bytes"
+                raise corrupt(what, table.path, block.offset, code="INP009", expected=most)
             if keys and ordered:
                 ordered = (
                     (last is None or last < keys[0])

@@ -82,14 +82,21 @@ class LegacyReader(H5Reader):
 
     def _promised(self, root: str) -> Iterator[str]:
         """The names that the attributes list, in order."""
-        layers = self._file.text_list(root, _LAYERS) or []
-        for layer in layers:
-            for weight in self._file.text_list(f"{root}/{layer}", _WEIGHTS) or []:
+        for layer in self._names(root, _LAYERS):
+            for weight in self._names(f"{root}/{layer}", _WEIGHTS):
                 yield f"{layer}/{weight}"
         extra = "top_level_model_weights"
         for group, prefix in ((f"{root}/{extra}", extra), ("/" + _OPTIMIZER, _OPTIMIZER)):
-            for weight in self._file.text_list(group, _WEIGHTS) or []:
+            for weight in self._names(group, _WEIGHTS):
                 yield f"{prefix}/{weight}"
+
+    def _names(self, group: str, attribute: str) -> list[str]:
+        """A list of names; of a damaged one nothing, for the datasets are there all the same."""
+        try:
+            return self._file.text_list(group, attribute) or []
+        except CkptError as error:
+            self._file.damage.add(error.problems[0])
+            return []
 
 
 def open_legacy(located: Located) -> LegacyReader:

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ckpttool.errors import CkptError, Problem, corrupt
+from ckpttool.errors import CkptError, InputError, Problem, corrupt
 from ckpttool.formats.arrays import ArrayReader, BlockStream, Damage, blocks_of, checked_shape
 from ckpttool.formats.base import CHUNK_BYTES, CheckpointInfo
 from ckpttool.formats.locate import Located
-from ckpttool.formats.streaming import Stream, Where, elements
+from ckpttool.formats.streaming import Stream, elements
 from ckpttool.formats.zip_file import MemberStream, open_zip
 from ckpttool.storage.files import files_for
 from ckpttool.tensors import Shape, TensorSpec, dtype_named
@@ -161,11 +161,10 @@ class NpzReader(ArrayReader):
         member, header = self._members[name]
         stream = MemberStream(self._archive, member, self._file.path)
         stream.read(header.size)
-        where = Where(name, stream.where, header.size)
         if header.in_c_order:
             blocks = _in_order(stream, header)
         else:
-            blocks = _reordered(stream, header, where)
+            blocks = _reordered(stream, header)
         return BlockStream(prod(header.shape), blocks)
 
 
@@ -222,28 +221,29 @@ def _in_order(stream: MemberStream, header: Header) -> Iterator[Array]:
         yield _decode(piece, header, len(piece) // header.itemsize, stream.where)
 
 
-def _reordered(stream: MemberStream, header: Header, where: Where) -> Iterator[Array]:
+def _reordered(stream: MemberStream, header: Header) -> Iterator[Array]:
     """The elements of an array in Fortran order, in C order.
 
     Rows are spread over the whole array, so its bytes go to a temporary file first, which is
     mapped: it takes disk, not memory.
     """
-    import mmap
     import tempfile
 
     import numpy as np
 
     with tempfile.TemporaryFile(prefix="ckpttool-") as file:
-        for piece in stream.pieces(PIECE_BYTES):
-            file.write(piece)
-        file.flush()
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            raw = np.frombuffer(mapped, np.dtype((np.void, header.itemsize)))
-            whole = raw.reshape(header.shape, order="F")
-            for block in blocks_of(header.shape, max(1, CHUNK_BYTES // header.itemsize)):
-                part = whole[block]
-                yield _decode(part.tobytes(), header, part.size)
-            del raw, whole, part
+        try:
+            for piece in stream.pieces(PIECE_BYTES):
+                file.write(piece)
+            file.flush()
+            item = np.dtype((np.void, header.itemsize))
+            whole = np.memmap(file, item, "r", shape=header.shape, order="F")
+        except OSError as error:
+            message = f"no room to turn the array around: {error.strerror or error}"
+            raise InputError(Problem("INP002", message, stream.where)) from error
+        for block in blocks_of(header.shape, max(1, CHUNK_BYTES // header.itemsize)):
+            part = whole[block]
+            yield _decode(part.tobytes(), header, part.size, stream.where)
 
 
 def _decode(data: bytes, header: Header, count: int, where: str = "") -> Array:

@@ -28,6 +28,7 @@ MAX_ENTRIES = 4_000_000  # keys that are held at once
 # Each restart point, one in 16 entries where TensorFlow writes, stores its key whole: keys that
 # share more than that with those before them are made to fill the memory.
 KEY_RATIO = 64
+KEY_CAP = 1 << 30  # bytes of a block's keys
 
 _MAGIC_BYTES = MAGIC.to_bytes(8, "little")
 _RAW, _SNAPPY = 0, 1
@@ -232,7 +233,7 @@ class Table:
         limit = offset + size - 4 - 4 * count
         places: dict[bytes, tuple[int, int]] = {}
         key, base, window = b"", offset, b""
-        room = KEY_RATIO * size
+        room = min(KEY_RATIO * size, KEY_CAP)
         position = offset
         while position < limit:
             if position + _NEAR > base + len(window) < limit:
@@ -272,7 +273,7 @@ def walk(contents: bytes, path: str, base: int) -> Iterator[tuple[bytes, int, in
         raise corrupt("the restart array of a block does not fit", path, base, found=restarts)
     key = b""
     pos = 0
-    room = KEY_RATIO * size  # bytes of keys longer than the fast way makes them
+    room = min(KEY_RATIO * size, KEY_CAP)  # bytes of keys longer than the fast way makes them
     while pos < limit:
         # The four bytes after `limit` are there, so the next three never run off the buffer.
         shared = contents[pos]
@@ -285,7 +286,7 @@ def walk(contents: bytes, path: str, base: int) -> Iterator[tuple[bytes, int, in
             key, start, length = _long_entry(contents, pos, limit, key, path, base)
             room -= len(key)
             if room < 0:
-                raise _too_many("bytes of keys", KEY_RATIO * size, path, base)
+                raise _too_many("bytes of keys", min(KEY_RATIO * size, KEY_CAP), path, base)
         stop = start + length
         if stop > limit:
             raise _bad_entry(path, base + pos)

@@ -87,12 +87,14 @@ class _Parser:
     # Tokens
 
     def _next(self) -> None:
-        match = _TOKEN.match(self._text, self._pos)
-        if match is None:  # the pattern matches the empty string
-            raise self._error("cannot read on", self._pos)
-        word, number, quote, sign = match.groups(b"")
+        comment = True
+        while comment:
+            match = _TOKEN.match(self._text, self._pos)
+            if match is None:  # the pattern matches the empty string
+                raise self._error("cannot read on", self._pos)
+            word, number, quote, sign, comment = match.groups(b"")
+            self._pos = match.end()
         self._word, self._number, self._quote, self._sign = word, number, quote, sign
-        self._pos = match.end()
         self._at = self._pos - len(word or number or quote or sign)
 
     def _ended(self) -> bool:

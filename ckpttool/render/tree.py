@@ -138,7 +138,7 @@ class _Painter:
         if row is not None:
             line.extend(self._remarks(node, row))
         if entry.cut:
-            line.append((f"  {plural(node.variables, 'variable')} below", "dim"))
+            line.append((f"  {node.variables:,} below", "dim"))
         return line
 
     def _remarks(self, node: Scope, row: VariableRow) -> Line:

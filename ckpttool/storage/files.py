@@ -107,6 +107,8 @@ class LocalFile:
             self._fd = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
         except OSError as error:
             raise unreadable(path, error) from error
+        except ValueError as error:  # a NUL in the path
+            raise InputError(Problem("INP001", "this is no path", path)) from error
         status = os.fstat(self._fd)
         if not stat.S_ISREG(status.st_mode):
             self.close()

@@ -153,6 +153,18 @@ def test_a_damaged_tensor_is_told_and_the_rest_is_shown(
     assert listing.lines[-1] == "# Total number of params: 1113"
 
 
+def test_an_index_without_its_data_is_not_told_for_every_tensor(
+    run: Any, samples: Path, tmp_path: Path
+) -> None:
+    for file in (samples / "numbered_layers").iterdir():
+        if ".data-" not in file.name:
+            shutil.copy(file, tmp_path)
+    done = run(str(tmp_path), "--all")
+    assert (done.code, done.err.count("error[INP012]")) == (3, 11)
+    assert "17 more like these" in done.err
+    assert len(run(str(tmp_path), "--all", "--json").body()["problems"]) == 27
+
+
 def test_an_unknown_name_ends_with_3(run: Any, layers: str) -> None:
     done = run(layers, "fc_1/kernle")
     assert (done.code, done.out) == (3, "")
