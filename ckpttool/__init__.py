@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ckpttool.checkpoint import Checkpoint
     from ckpttool.checkpoint import open_checkpoint as open
     from ckpttool.errors import CkptError
+    from ckpttool.mapping.comparing import diff
     from ckpttool.mapping.remap import load_rules, plan_remap, remap
 
 # Public name to (module, attribute).
@@ -31,6 +32,7 @@ _LAZY = {
     "CkptError": ("ckpttool.errors", "CkptError"),
     "collections": ("ckpttool.analysis.collections", "collections"),
     "load_rules": ("ckpttool.mapping.remap", "load_rules"),
+    "diff": ("ckpttool.mapping.comparing", "diff"),
     "open": ("ckpttool.checkpoint", "open_checkpoint"),
     "plan_remap": ("ckpttool.mapping.remap", "plan_remap"),
     "remap": ("ckpttool.mapping.remap", "remap"),

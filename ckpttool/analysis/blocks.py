@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from ckpttool.analysis.metrics import EXACT, Tally, Tolerance, Wide, compare
+from ckpttool.analysis.metrics import EXACT, Tally, Tolerance, Wide
+from ckpttool.analysis.tallying import compare
 from ckpttool.storage.crc32c import crc32c, unlocked_crc32c
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Float32Blocks:
         if not (
             (_SMALL < aa < _INFINITE or (aa == 0 and _all_zero(a)))
             and (_SMALL < bb < _INFINITE or (bb == 0 and _all_zero(b)))
-            and (_SMALL < dd or not largest)
+            and (dd > _SMALL or not largest)
         ):
             self._tally.merge(compare(a[:count], b[:count], self._tolerance))
             return

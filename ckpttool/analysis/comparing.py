@@ -13,8 +13,9 @@ from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, NamedTuple
 
 from ckpttool.analysis.blocks import BLOCK, Float32Blocks, read_into
-from ckpttool.analysis.metrics import EXACT, Metrics, Tally, Tolerance, compare
+from ckpttool.analysis.metrics import EXACT, Metrics, Tally, Tolerance
 from ckpttool.analysis.sides import Region, Side
+from ckpttool.analysis.tallying import compare
 from ckpttool.errors import CkptError, InputError, Problem
 from ckpttool.formats.streaming import Where
 from ckpttool.storage.crc32c import combine, mask

@@ -64,6 +64,8 @@ def export(
     if ending not in (".npy", ".npz"):
         problem = Problem("USE003", "--out takes a .npy or .npz file", path)
         raise UsageError(problem)
+    if not selections:
+        raise UsageError(Problem("USE003", "no tensor to write is left", path))
     if ending == ".npy" and len(selections) != 1:
         raise UsageError(
             Problem(
@@ -96,6 +98,7 @@ def _check(
 ) -> None:
     """Refuse, all at once, what the file cannot hold, before a byte is written."""
     problems = []
+    labels = {item.label for item in selections}
     for item in selections:
         spec = checkpoint.specs[item.name]
         dtype = dtype_named(spec.dtype)
@@ -114,6 +117,10 @@ def _check(
             )
         if archive and not _is_member_name(item.label):
             message = f"{item.label} cannot be the name of an archive's member"
+            problems.append(Problem("OUT005", message, path))
+        if archive and item.label + ".npy" in labels:
+            # NumPy takes the member `x.npy` (of `x`) for both names.
+            message = f"{item.label} and {item.label}.npy cannot be in one archive"
             problems.append(Problem("OUT005", message, path))
     if problems:
         raise OutputError(*problems)

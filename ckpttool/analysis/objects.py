@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 # Paths told of one shared variable; Keras reaches each weight by a handful.
 MAX_PATHS = 8
+_MAX_WORDS = 16  # of a slot's name, which follow its variable's
 
 
 class ObjectView:
@@ -46,8 +47,10 @@ class ObjectView:
         ``/``, and the slot's name.
         """
         _, _, stem = self.full_names.get(key, "").partition("/")
-        while "_" in stem:
+        for _ in range(_MAX_WORDS):
             stem = stem.rpartition("_")[0]
+            if not stem:
+                break
             if stem in self._by_flat_name:
                 return self._by_flat_name[stem]
         return None

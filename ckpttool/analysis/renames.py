@@ -199,8 +199,7 @@ def _clear_pairs(names: Sequence[str], others: Sequence[str]) -> list[tuple[str,
     scores = {(a, b): _likeness(tokens[a], tokens[b]) for a in names for b in others}
     best_a = {a: _clear_best([(scores[a, b], b) for b in others]) for a in names}
     best_b = {b: _clear_best([(scores[a, b], a) for a in names]) for b in others}
-    pairs = [(a, b) for a, b in best_a.items() if b is not None and best_b[b] == a]
-    return pairs
+    return [(a, b) for a, b in best_a.items() if b is not None and best_b[b] == a]
 
 
 def _clear_best(scored: list[tuple[float, str]]) -> str | None:
@@ -235,7 +234,7 @@ class RenameRule(NamedTuple):
     old: str
     new: str
     scope: bool
-    count: int
+    covers: int
 
 
 def rename_rules(renames: Mapping[str, str], names: Iterable[str]) -> list[RenameRule]:

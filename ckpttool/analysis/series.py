@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ckpttool.analysis.content import contents
+from ckpttool.analysis.content import checksum
 from ckpttool.analysis.diff import DiffOptions, DiffResult, diff, name_selector, roles_of
 from ckpttool.analysis.roles import VARIABLE, Role
 from ckpttool.analysis.sides import Side, renamed_keys
@@ -126,8 +126,9 @@ def series(
         dtype, shape, role = specs[name]
         points = tracks[name].points
         status, note = _status(points, len(checkpoints), _labels(summaries))
-        if status in (MOVING, FROZEN) and _back_at_start(checkpoints, options, name, points):
-            status, note = RESET, "back to its initializer"
+        if status in (MOVING, FROZEN):
+            back = _returned(checkpoints, options, name, points, _labels(summaries))
+            status, note = (RESET, back) if back else (status, note)
         rows.append(
             SeriesRow(
                 name,
@@ -145,9 +146,7 @@ def series(
             )
         )
     notices = dict.fromkeys(item for one in checkpoints for item in one.notices())
-    return SeriesResult(
-        summaries, _labels(summaries), tuple(rows), tuple(problems), tuple(notices)
-    )
+    return SeriesResult(summaries, _labels(summaries), tuple(rows), tuple(problems), tuple(notices))
 
 
 class _OpenSide(Side):
@@ -159,9 +158,7 @@ class _OpenSide(Side):
 
 
 def _side(checkpoint: Checkpoint, options: DiffOptions) -> _OpenSide:
-    return _OpenSide(
-        checkpoint.reader, renamed_keys(checkpoint.specs, options.strip_prefix_a)
-    )
+    return _OpenSide(checkpoint.reader, renamed_keys(checkpoint.specs, options.strip_prefix_a))
 
 
 def _chosen(roles: _Roles, options: DiffOptions, side: Side) -> list[str]:
@@ -182,14 +179,15 @@ def _extend(
     result: DiffResult | None,
 ) -> None:
     """Add this checkpoint's point to every variable that it holds."""
-    changes = {} if result is None else {item.name: item for item in (*result.changed, *result.close)}
+    changes = (
+        {} if result is None else {item.name: item for item in (*result.changed, *result.close)}
+    )
     same = frozenset(() if result is None else result.identical)
-    content, _ = contents(side, side)
     for name in chosen:
         track = tracks.setdefault(name, _Track())
         points = track.points
         change = changes.get(name)
-        known = content(name) if side.endianness is not None else None
+        known = side.content(name)
         if name in same:
             last = points[-1]
             points.append(last._replace(position=position, rel_l2=0.0, moved=False))
@@ -214,17 +212,11 @@ def _norms(points: Sequence[_Point]) -> tuple[float | None, ...]:
     return tuple(norms)
 
 
-def _status(
-    points: Sequence[_Point], count: int, labels: Sequence[int | str]
-) -> tuple[str, str]:
-    """The class of a variable, and a note."""
+def _status(points: Sequence[_Point], count: int, labels: Sequence[int | str]) -> tuple[str, str]:
+    """The class of a variable, as far as its numbers tell, and a note."""
     diverged = _diverged(points, labels)
     if diverged:
         return DIVERGING, diverged
-    for index, point in enumerate(points):
-        for earlier in points[: max(0, index - 1)]:
-            if point.moved and point.content is not None and point.content == earlier.content:
-                return RESET, f"at {labels[point.position]} as at {labels[earlier.position]}"
     if len(points) < count:
         where = ", ".join(str(labels[point.position]) for point in points)
         return PARTIAL, f"only in {where}"
@@ -248,7 +240,44 @@ def _diverged(points: Sequence[_Point], labels: Sequence[int | str]) -> str:
     return ""
 
 
-def _back_at_start(
+def _returned(
+    checkpoints: Sequence[Checkpoint],
+    options: DiffOptions,
+    name: str,
+    points: Sequence[_Point],
+    labels: Sequence[int | str],
+) -> str:
+    """What a variable moved back to: an earlier value or its initializer; "" if it did not."""
+    norms = _norms(points)
+    for index, point in enumerate(points):
+        for before in range(index - 1 if point.moved else 0):
+            earlier = points[before]
+            if point.content is not None and earlier.content is not None:
+                same = point.content == earlier.content
+            else:
+                same = _near(norms[index], norms[before]) and (
+                    _sum_at(checkpoints[point.position], options, name)
+                    == _sum_at(checkpoints[earlier.position], options, name)
+                    is not None
+                )
+            if same:
+                return f"at {labels[point.position]} as at {labels[earlier.position]}"
+    if _at_initializer(checkpoints, options, name, points):
+        return "back to its initializer"
+    return ""
+
+
+def _near(a: float | None, b: float | None) -> bool:
+    """Whether two norms may be those of equal tensors (strings have none)."""
+    return a == b if a is None or b is None else abs(a - b) <= 1e-6 * max(a, b)
+
+
+def _sum_at(checkpoint: Checkpoint, options: DiffOptions, name: str) -> int | None:
+    with _side(checkpoint, options) as side:
+        return checksum(side, name)
+
+
+def _at_initializer(
     checkpoints: Sequence[Checkpoint], options: DiffOptions, name: str, points: Sequence[_Point]
 ) -> bool:
     """Whether a variable that had moved holds its constant initial value again at the end."""
@@ -278,9 +307,7 @@ def _constant(initializer: str | None) -> float | None:
         return None
 
 
-def _first(
-    side: Side, name: str, count: int, problems: list[Problem]
-) -> tuple[Any, ...]:
+def _first(side: Side, name: str, count: int, problems: list[Problem]) -> tuple[Any, ...]:
     """The first values of a tensor in C order, as Python numbers or bytes."""
     try:
         for piece in side.pieces(name):
@@ -295,9 +322,7 @@ def _first(
     return ()
 
 
-def _ordered(
-    tracks: dict[str, _Track], last: Checkpoint, options: DiffOptions
-) -> list[str]:
+def _ordered(tracks: dict[str, _Track], last: Checkpoint, options: DiffOptions) -> list[str]:
     with _side(last, options) as side:
         here = [name for name in side.specs if name in tracks]
     known = frozenset(here)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 
+NOT_SAVED = "not saved: only the graph has it"
+
+
 @dataclass(frozen=True)
 class ShownTensor:
     """One tensor, with what was asked for and could be read.
@@ -140,9 +143,12 @@ def choose(
         chosen = select(saved_words, specs, alias=checkpoint.stored_key, where=checkpoint.info.path)
     else:
         chosen = [Selection(name) for name in specs]
+        if not specs and not every:  # a graph alone: its variables are all there is to show
+            unsaved = [_graph_only(checkpoint, row) for row in checkpoint.rows()]
     if exclude:
         unwanted = glob_matcher(exclude)
         chosen = [item for item in chosen if not unwanted(item.name)]
+        unsaved = [tensor for tensor in unsaved if not unwanted(tensor.name)]
     others: dict[str, int] = {}
     if not names and not every:
         variables = [item for item in chosen if checkpoint.role(item.name).role == "variable"]
@@ -169,14 +175,23 @@ def _split_unsaved(
         except TensorNotFoundError:
             if rows is None:
                 rows = {row.name: row for row in checkpoint.rows() if not row.saved}
-            row = rows.get(word.removesuffix(":0"))
-            if row is not None:
-                unsaved.append(_graph_only(checkpoint, row))
+            found = _rows_named(word, rows)
+            if found:
+                unsaved += [_graph_only(checkpoint, row) for row in found]
                 continue
         except CkptError:
             pass  # told with all the others
         kept.append(word)
     return kept, unsaved
+
+
+def _rows_named(word: str, rows: Mapping[str, VariableRow]) -> list[VariableRow]:
+    """The graph's variables that a name, a scope or a glob means."""
+    row = rows.get(word.removesuffix(":0"))
+    if row is not None:
+        return [row]
+    matches = glob_matcher([word])
+    return [row for name, row in rows.items() if matches(name)]
 
 
 def _graph_only(checkpoint: Checkpoint, row: VariableRow) -> ShownTensor:
@@ -187,7 +202,7 @@ def _graph_only(checkpoint: Checkpoint, row: VariableRow) -> ShownTensor:
         row.role,
         row.owner,
         checkpoint.initializer(row.name),
-        note="not saved: only the graph has it",
+        note=NOT_SAVED,
     )
 
 
@@ -265,7 +280,8 @@ class _Reading:
         if not self._values:
             return None, False
         edges = self._edges
-        if edges is not None and spec.parameters > edges.threshold:
+        # NumPy shows all of an axis where it is told to keep no items of it.
+        if edges is not None and edges.items and spec.parameters > edges.threshold:
             return read_edges(self._reader, spec, edges.items), True
         return self._reader.read(spec.name), False
 

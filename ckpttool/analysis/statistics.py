@@ -33,6 +33,7 @@ _NO_NAN = frozenset(("float4_e2m1fn",))
 # Beyond these a square leaves the range of a float64.
 _HUGE = 1e150
 _TINY = 1e-150
+_EXACT = 1 << 53  # larger integers are rounded in a float64
 BINS = 20
 
 Number = int | float
@@ -104,7 +105,9 @@ class Partial:
                 else:
                     low, high = int(block.min()), int(block.max())
                     self._range(low, high, finite=True)
-                    self._moments(block.astype(np.float64), max(abs(low), abs(high)))
+                    largest = max(abs(low), abs(high))
+                    wide = np.float64 if largest <= _EXACT else np.longdouble
+                    self._moments(block.astype(wide), largest)
 
     def merge(self, other: Partial) -> None:
         """Take in what another partial of the same dtype has seen."""

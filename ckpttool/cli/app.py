@@ -21,6 +21,8 @@ COMMANDS = {
     "tree": "ckpttool.cli.tree",
     "show": "ckpttool.cli.show",
     "collections": "ckpttool.cli.collections",
+    "dups": "ckpttool.cli.dups",
+    "diff": "ckpttool.cli.diff",
     "remap": "ckpttool.cli.remap",
 }
 

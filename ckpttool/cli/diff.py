@@ -87,7 +87,5 @@ def run(
         strip_prefix_b=strip_prefix_b,
     )
     kinds = tuple(word.strip() for word in (fail_on or "").split(",") if word.strip())
-    command = DiffCommand(
-        mapping, write_mapping, force, all_steps, watch_values, kinds, top, slots
-    )
+    command = DiffCommand(mapping, write_mapping, force, all_steps, watch_values, kinds, top, slots)
     return compare(ckpts, options, command)

@@ -104,7 +104,7 @@ def _two(a: Checkpoint, b: Checkpoint, options: DiffOptions, command: DiffComman
     finding = bool(found & set(command.fail_on)) if command.fail_on else not result.same
     code = EXIT_INPUT if damage else EXIT_FINDING if finding else EXIT_OK
     if emit.SETTINGS.json:
-        from ckpttool.render.diff import diff_body
+        from ckpttool.render.diff_json import diff_body
 
         body = diff_body(result)
         if command.watch:

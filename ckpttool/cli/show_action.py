@@ -13,7 +13,7 @@ from ckpttool.analysis.show import Edges, ShownTensor, ShowResult, choose, show
 from ckpttool.analysis.statistics import BINS
 from ckpttool.checkpoint import Checkpoint, open_checkpoint
 from ckpttool.cli import emit
-from ckpttool.errors import EXIT_INPUT, EXIT_OK, Problem, UsageError
+from ckpttool.errors import EXIT_INPUT, EXIT_OK, Problem, TensorNotFoundError, UsageError
 from ckpttool.render.lines import Sink, human_bytes
 from ckpttool.render.values import full_options, parse_printoptions
 
@@ -208,24 +208,23 @@ def _wide(sink: Sink, printing: dict[str, Any]) -> dict[str, Any]:
 
 def _export(checkpoint: Checkpoint, words: Sequence[str], options: ShowOptions, path: str) -> int:
     chosen, unsaved, _ = choose(checkpoint, words, every=options.every, exclude=options.exclude)
-    if unsaved:
-        raise UsageError(
-            *(
-                Problem("INP010", f"{item.name} is not saved: only the graph has it")
-                for item in unsaved
-            )
+    if unsaved and words:
+        raise TensorNotFoundError(
+            *(Problem("INP010", f"{item.name} is {item.note}") for item in unsaved)
         )
     written = export(checkpoint, chosen, path, as_float32=options.as_float32, force=options.force)
+    damage = checkpoint.damage()  # what was asked for by name is whole, but names may be missing
     if emit.SETTINGS.json:
         output = {"path": written.path, "tensors": list(written.labels), "bytes": written.bytes}
-        emit.data({"tensors": [], "output": output}, checkpoint.notices())
+        emit.listing({"tensors": [], "output": output}, checkpoint.notices(), damage)
     else:
         from ckpttool.render.show import exported_lines
 
         sink = emit.out()
         sink.write(exported_lines(written.path, written.labels, written.bytes, sink.layout.unicode))
         emit.words(checkpoint.notices(), "note")
-    return EXIT_OK
+        emit.words(damage, "error")
+    return EXIT_INPUT if damage else EXIT_OK
 
 
 def _progress() -> Callable[[int, int], None] | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckpttool.errors import CkptError, InputError, Problem, corrupt
 from ckpttool.formats import _h5_types
-from ckpttool.formats.arrays import ArrayReader, BlockStream, Damage, blocks_of, checked_shape
+from ckpttool.formats.arrays import BlockStream, Damage, blocks_of, checked_shape
 from ckpttool.formats.base import CHUNK_BYTES
 from ckpttool.formats.streaming import RawStream, Stream, Where
 from ckpttool.names import decode_name, encode_name, natural_key
@@ -245,7 +245,7 @@ class H5File:
     def _walk(self, group: Any, path: str, depth: int, seen: set[int]) -> Iterator[Dataset]:
         import h5py
 
-        seen.add(h5py.h5o.get_info(group).addr)
+        seen.add(self._address(group, path))
         for name, target in self._members(group, path):
             below = f"{path}/{name}".lstrip("/")
             if isinstance(target, h5py.h5d.DatasetID):
@@ -255,7 +255,13 @@ class H5File:
                     self.damage.add(error.problems[0])
                 except _H5_ERRORS as error:
                     self.damage.add(self._damaged(below, error).problems[0])
-            elif h5py.h5o.get_info(target).addr in seen:  # or links could multiply without end
+                continue
+            try:
+                address = self._address(target, below)
+            except CkptError as error:
+                self.damage.add(error.problems[0])
+                continue
+            if address in seen:  # or links could multiply without end
                 message = f"group {below} has a second path, and is listed by its first"
                 self.damage.add(Problem("INP004", message, self.path))
             elif depth >= MAX_DEPTH:
@@ -264,6 +270,15 @@ class H5File:
                 self.damage.add(Problem("INP009", message, self.path, expected=expected))
             else:
                 yield from self._walk(target, below, depth + 1, seen)
+
+    def _address(self, node: Any, where: str) -> int:
+        """Where an object lies in the file, which tells it from all others."""
+        import h5py
+
+        try:
+            return int(h5py.h5o.get_info(node).addr)
+        except _H5_ERRORS as error:
+            raise self._damaged(where or "/", error) from error
 
     def _describe(self, node: Any, path: str) -> Dataset:
         import h5py
@@ -311,7 +326,8 @@ class H5File:
         try:
             if not h5py.h5a.exists(node, raw):
                 return None
-            size = h5py.h5a.open(node, raw).get_storage_size()
+            found = h5py.h5a.open(node, raw)
+            size = found.get_space().get_simple_extent_npoints() * found.get_type().get_size()
             if size > MAX_TEXT_BYTES:
                 raise corrupt(
                     f"attribute {name} is too large", self.path, code="INP009", found=size
@@ -333,35 +349,6 @@ class H5File:
 
     def _damaged(self, path: str, error: Exception) -> CkptError:
         return corrupt(f"{path} cannot be read: {_first_line(error)}", self.path)
-
-
-class H5Reader(ArrayReader):
-    """Tensors that are datasets of one or more HDF5 files; subclasses list them."""
-
-    def __init__(self) -> None:
-        self._h5: dict[str, H5File] = {}  # by the path in Dataset.file
-        self._datasets: dict[str, Dataset] = {}
-        self.specs: dict[str, TensorSpec] = {}
-
-    def stored_bytes(self, name: str) -> int:
-        """Bytes that the dataset takes in the file."""
-        self.spec(name)
-        dataset = self._datasets[name]
-        return self._h5[dataset.file].stored_bytes(dataset.path)
-
-    def close(self) -> None:
-        """Close the files."""
-        for file in self._h5.values():
-            file.close()
-
-    def _list(self, name: str, dataset: Dataset) -> None:
-        """Add a tensor."""
-        self._datasets[name] = dataset
-        self.specs[name] = TensorSpec(name, dataset.dtype, dataset.shape)
-
-    def _whole(self, name: str) -> Stream:
-        dataset = self._datasets[name]
-        return self._h5[dataset.file].stream(self.specs[name], dataset.path)
 
 
 def is_legacy(files: Files, path: str) -> bool:

@@ -67,7 +67,10 @@ class Reader(Protocol):
 
     info: CheckpointInfo
     specs: Mapping[str, TensorSpec]  # in the file's own order (sorted by key bytes in TF files)
-    partitioned: Collection[str]  # names of the variables that are stored in slices
+
+    @property
+    def partitioned(self) -> Collection[str]:
+        """Names of the variables that are stored in slices."""
 
     def stored_bytes(self, name: str) -> int:
         """Bytes that the tensor's data takes in the file (all its slices)."""

@@ -278,7 +278,7 @@ def _adopt_orphans(index: BundleIndex, heads: dict[bytes, _Head], path: str) -> 
     listed: dict[str, set[tuple[Extent, ...]]] = {}
     orphans = []
     unknown: dict[str, int] = {}
-    for key in list(index._parts):
+    for key in index._parts:
         decoded = decode_slice_key(key)
         if decoded:
             name = decode_name(decoded[0])
@@ -288,7 +288,6 @@ def _adopt_orphans(index: BundleIndex, heads: dict[bytes, _Head], path: str) -> 
                 continue
             if name in index.specs:
                 unknown[name] = unknown.get(name, 0) + 1
-                index._parts.pop(key)
                 continue
         orphans.append(key)
     for name, count in unknown.items():

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpttool.errors import CkptError, Problem
-from ckpttool.formats._h5 import Dataset, H5File, H5Reader
+from ckpttool.formats._h5 import Dataset, H5File
+from ckpttool.formats._h5_reader import H5Reader
 from ckpttool.formats.base import CheckpointInfo
 from ckpttool.formats.locate import Located
 from ckpttool.storage.files import files_for

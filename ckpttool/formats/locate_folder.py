@@ -27,6 +27,7 @@ from ckpttool.formats.locate import (
 from ckpttool.storage.files import LOCAL, split
 
 STATE_NAME = "checkpoint"
+_USUAL = "model.safetensors"  # beside it, other files are parts of it or additions
 
 NAMED = 8  # names that a message lists
 _MAX_DEPTH = 3
@@ -116,7 +117,7 @@ def _by_state_file(folder: Folder, name: str, *, strict: bool) -> tuple[Located 
         found = named(folder, base)
         if found is None:
             continue
-        if _names_elsewhere(folder, latest):
+        if _inside(folder, latest) is None or latest[1:3] == ":\\":
             message = "the state file names another place; the checkpoint beside it was taken"
             return found, (Problem("INP015", message, path, latest, found.path),)
         return found, ()
@@ -166,10 +167,6 @@ def _inside(folder: Folder, entry: str) -> str | None:
     return "/".join(parts) + ("/" if entry.endswith("/") and parts else "")
 
 
-def _names_elsewhere(folder: Folder, entry: str) -> bool:
-    return _inside(folder, entry) is None or entry[1:3] == ":\\"
-
-
 def named(folder: Folder, base: str) -> Located | None:
     """The TensorFlow checkpoint of that prefix; None if it has neither index nor V1 file."""
     head, slash, tail = base.rpartition("/")
@@ -196,7 +193,7 @@ def _newest(folder: Folder, scan: Scan) -> Located | None:
     found = named(folder, chosen.base)
     if found is None or len(choices) == 1:
         return found
-    others = [folder.join(choice.base) for choice in sorted(choices, key=_newest_first)]
+    others = [folder.join(choice.base) for choice in sorted(choices, reverse=True)]
     others.remove(folder.join(chosen.base))
     count = f"{len(choices)} checkpoints are here; the newest complete one was taken"
     return with_notices(found, (Problem("INP013", count, folder.path or ".", listed(others)),))
@@ -224,10 +221,6 @@ def _age_key(folder: Folder, choice: _Choice) -> tuple[float, str]:
         return 0.0, choice.base
 
 
-def _newest_first(choice: _Choice) -> tuple[bool, int, str]:
-    return not choice.complete, -choice.step, choice.base
-
-
 def rank_of(base: str) -> int:
     """The step of a prefix for sorting; -1 where it has none."""
     step = step_of(base)
@@ -252,6 +245,8 @@ def _single_file(folder: Folder, scan: Scan) -> Located | None:
     if not ranked:
         return _safetensors_shards(folder, scan)
     best = [name for rank, name in ranked if rank == ranked[0][0]]
+    if _USUAL in best:
+        best = [_USUAL]
     if len(best) > 1:
         raise InputError(several(folder, [folder.join(name) for name in best]))
     found = locate_file(folder, best[0])
@@ -264,9 +259,9 @@ def _single_file(folder: Folder, scan: Scan) -> Located | None:
 
 def _safetensors_shards(folder: Folder, scan: Scan) -> Located | None:
     """Shards of safetensors whose weight map is not here."""
-    if len(scan.safetensors_shards) != 1:
+    if len(scan.others.safetensors_shards) != 1:
         return None
-    ((base, count), here) = next(iter(scan.safetensors_shards.items()))
+    ((base, count), here) = next(iter(scan.others.safetensors_shards.items()))
     names = [f"{base}-{shard:05d}-of-{count:05d}.safetensors" for shard in range(1, count + 1)]
     paths = tuple(folder.join(name) for name in names)
     missing = tuple(path for path, name in zip(paths, names, strict=True) if name not in here)
@@ -290,7 +285,7 @@ def _graph_file(folder: Folder, scan: Scan) -> Located | None:
     from ckpttool.formats.sniff import sniff_path
 
     graphs = {}
-    for name in scan.protos[:_MAX_SNIFFED]:
+    for name in scan.others.protos[:_MAX_SNIFFED]:
         kind = sniff_path(folder.files, folder.join(name)).name
         if kind in ("graph_def", "meta_graph", "saved_model"):
             graphs[name] = kind
@@ -355,7 +350,7 @@ def _nothing(folder: Folder, scan: Scan) -> Problem:
         message = "the index is missing: nothing says which tensors are in the data"
         expected = folder.join(base + INDEX_SUFFIX)
         return Problem("INP001", message, where, "data shards alone", expected)
-    for name in [*scan.unknown, *scan.torch][:NAMED]:
+    for name in [*scan.unknown, *scan.others.torch][:NAMED]:
         path = folder.join(name)
         if size_of(folder.files, path) is None:
             continue

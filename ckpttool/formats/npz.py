@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MAX_HEADER = 64 << 10  # NumPy refuses headers above 10,000 characters
 PIECE_BYTES = 1 << 20
+MAX_EMPTY = 16 << 20  # strings of no characters: they take no byte, so no size bounds them
 
 _MAGIC = b"\x93NUMPY"
 _SUFFIX = ".npy"
@@ -127,7 +128,7 @@ class NpzReader(ArrayReader):
         others = []
         for member in self._archive.infolist():
             name = member.filename
-            if member.is_dir():
+            if name.endswith("/"):
                 continue
             if not name.endswith(_SUFFIX):
                 others.append(name)
@@ -150,6 +151,11 @@ class NpzReader(ArrayReader):
         finally:
             stream.close()
         expected = header.size + prod(header.shape) * header.itemsize
+        if header.dtype == "string" and not header.itemsize and prod(header.shape) > MAX_EMPTY:
+            raise corrupt(
+                "an array of strings without characters is too large", stream.where, code="INP009",
+                found=prod(header.shape), expected=f"≤ {MAX_EMPTY}",
+            )  # fmt: skip
         if header.itemsize and member.file_size != expected:
             raise corrupt(
                 "an array has another size than its shape", stream.where,
@@ -161,10 +167,7 @@ class NpzReader(ArrayReader):
         member, header = self._members[name]
         stream = MemberStream(self._archive, member, self._file.path)
         stream.read(header.size)
-        if header.in_c_order:
-            blocks = _in_order(stream, header)
-        else:
-            blocks = _reordered(stream, header)
+        blocks = _in_order(stream, header) if header.in_c_order else _reordered(stream, header)
         return BlockStream(prod(header.shape), blocks)
 
 
@@ -199,9 +202,7 @@ def parse_npy_header(text: str, size: int, where: str) -> Header:
     if len(plain) + len(fields) != 1 or len(fortran) != 1 or len(shapes) != 1:
         raise corrupt("the array's header cannot be parsed", where, 10, found=repr(text[:60]))
     try:
-        sizes = [
-            int(part.strip().rstrip("L")) for part in found["shape"].split(",") if part.strip()
-        ]
+        sizes = [int(part.strip().rstrip("L")) for part in shapes[0].split(",") if part.strip()]
     except ValueError as error:
         raise corrupt("the array's shape cannot be parsed", where, found=shapes[0][:80]) from error
     shape = checked_shape(sizes, "the array", where)

@@ -19,6 +19,7 @@ from ckpttool.storage.wire import BYTES, VARINT, WireError, fields, signed
 MAX_NODES = 1_000_000
 MAX_EDGES = 4_000_000  # references and saved values of all nodes
 MAX_DEPTH = 256  # names in a path: attributes nested deeper than that are no one's model
+MAX_STEPS = 16_000_000  # of the shortest paths to all nodes
 MAX_PATHS = 64  # paths reported of one node: their number grows exponentially in a hostile graph
 _MAX_VISITS = 100_000
 _OTHER_FIELDS = 100  # of a node, beside references and values: a few
@@ -75,21 +76,24 @@ class ObjectGraph:
     def shortest_paths(self) -> list[tuple[str, ...] | None]:
         """For each node the shortest path from node 0, the first found.
 
-        None for a node that cannot be reached within :data:`MAX_DEPTH` steps.
+        None for a node that cannot be reached within :data:`MAX_DEPTH` steps, and for the rest
+        of a graph whose paths have more than :data:`MAX_STEPS` steps together.
         """
         paths: list[tuple[str, ...] | None] = [None] * len(self.nodes)
         if not self.nodes:
             return paths
         paths[0] = ()
         queue = deque((0,))
+        left = MAX_STEPS
         while queue:
             number = queue.popleft()
             here = paths[number] or ()
             if len(here) == MAX_DEPTH:
                 continue
             for name, child in self.nodes[number].children:
-                if paths[child] is None:
+                if paths[child] is None and left > 0:
                     paths[child] = (*here, name)
+                    left -= len(here) + 1
                     queue.append(child)
         return paths
 

@@ -31,8 +31,12 @@ FORMATS: dict[str, Format] = {
         ),
         Format("tf-v1", "ckpttool.formats.slices_v1", "open_v1", "TensorFlow V1 slices", True),
         Format("tf2", "ckpttool.formats.bundle", "open_bundle", "TF2 object-based bundle", True),
-        Format("saved-model", "ckpttool.formats.saved_model", "open_saved_model", "SavedModel"),
-        Format("hub-module", "ckpttool.formats.saved_model", "open_saved_model", "TF1 Hub module"),
+        Format(
+            "saved-model", "ckpttool.formats.saved_model", "open_saved_model", "SavedModel", True
+        ),
+        Format(
+            "hub-module", "ckpttool.formats.saved_model", "open_saved_model", "TF1 Hub module", True
+        ),
         Format("meta-graph", "ckpttool.formats.meta_graph", "open_meta_graph", "a graph alone"),
         Format("keras", "ckpttool.formats.keras_weights", "open_keras", "Keras 3 .weights.h5"),
         Format("keras-h5", "ckpttool.formats.keras_legacy", "open_legacy", "legacy Keras .h5"),

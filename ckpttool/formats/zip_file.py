@@ -6,6 +6,7 @@ directory entry says; an entry that says more than deflate can make of its bytes
 
 from __future__ import annotations
 
+import struct
 import zipfile
 import zlib
 from itertools import pairwise
@@ -25,15 +26,26 @@ MAX_MEMBERS = 1_000_000
 
 _LOCAL_HEADER = 30
 _ENCRYPTED = 0x1
-# What zipfile and zlib raise on damage.
-DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OverflowError, NotImplementedError)
+# What zipfile and zlib raise on damage: there is no one class.
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    ValueError,
+    OverflowError,
+    OSError,  # a seek to nowhere; errors of reading are ours already
+    RuntimeError,
+    KeyError,
+    IndexError,
+)
 
 
 def open_zip(file: RangedFile) -> zipfile.ZipFile:
     """The archive in an open file; :class:`CorruptError` if its directory cannot be read."""
     try:
         archive = zipfile.ZipFile(as_stream(file))
-    except (*DAMAGE, RuntimeError) as error:
+    except DAMAGE as error:
         raise corrupt(f"the zip archive cannot be read: {error}", file.path) from error
     _refuse_overlap(archive, file.path)
     if len(archive.filelist) > MAX_MEMBERS:
@@ -98,7 +110,7 @@ class MemberStream:
         self._left = member.file_size
         try:
             self._stream: IO[bytes] = archive.open(member)
-        except (*DAMAGE, RuntimeError, KeyError) as error:
+        except DAMAGE as error:
             raise self._damaged(error) from error
 
     def read(self, size: int) -> bytes:
@@ -115,7 +127,7 @@ class MemberStream:
                     )  # fmt: skip
                 pieces.append(piece)
                 size -= len(piece)
-        except (*DAMAGE, RuntimeError) as error:
+        except DAMAGE as error:
             raise self._damaged(error) from error
         self._left -= wanted
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -125,7 +137,7 @@ class MemberStream:
         try:
             if self._left or self._stream.read(1):
                 raise corrupt("the member is longer than its array", self.where)
-        except (*DAMAGE, RuntimeError) as error:
+        except DAMAGE as error:
             raise self._damaged(error) from error
 
     def pieces(self, size: int) -> Iterator[bytes]:

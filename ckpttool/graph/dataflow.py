@@ -40,7 +40,7 @@ APPLIES = re.compile(rb"(?:Resource)?(?:Sparse)?Apply\w+")
 _ASIDES = re.compile(
     rb"Save\w*|ShardedFilename|IsVariableInitialized|VarIsInitializedOp|VariableShape|Shape|ShapeN|"
     rb"Size|Rank|\w*Summary(?:V2)?|WriteHistogramSummary|Assert|Print(?:V2)?|IsFinite|CheckNumerics|"
-    rb"DestroyResourceOp|ReportUninitialized\w*|L2Loss|Square|Abs|Sum|Mean|Max|Min|NoOp"
+    rb"DestroyResourceOp|DisableCopyOnRead|ReportUninitialized\w*|L2Loss|Square|Abs|Sum|Mean|Max|Min|NoOp"
 )
 _SUMMARY = re.compile(rb"\w*Summary(?:V2)?")
 _PLACEHOLDERS = frozenset({b"Placeholder", b"PlaceholderV2", b"PlaceholderWithDefault"})
@@ -179,6 +179,10 @@ class Dataflow:
                 elif kind == _READ and use.node not in self.called:
                     reads.append(use)
         return Uses(tuple(reads), tuple(writes), gradients)
+
+    def is_write(self, number: int) -> bool:
+        """Whether a node changes the variable that is its first input."""
+        return self._kind(number) == _WRITE
 
     def _kind(self, number: int) -> int:
         op = self.ops[number]

@@ -74,6 +74,7 @@ class _Parser:
         self._next()
         while True:
             top = self._stack[-1]
+            self._check_size(top)
             if self._word or self._sign == b"[":
                 self._field(top)
             elif self._sign and self._sign == top.closer:
@@ -87,7 +88,7 @@ class _Parser:
     # Tokens
 
     def _next(self) -> None:
-        comment = True
+        comment = b"#"
         while comment:
             match = _TOKEN.match(self._text, self._pos)
             if match is None:  # the pattern matches the empty string
@@ -96,6 +97,10 @@ class _Parser:
             self._pos = match.end()
         self._word, self._number, self._quote, self._sign = word, number, quote, sign
         self._at = self._pos - len(word or number or quote or sign)
+
+    def _check_size(self, top: _Open) -> None:
+        if len(top.out) > MAX_BYTES:  # `1,` is nine bytes of a double
+            raise self._error(f"a message of more than {MAX_BYTES} bytes", self._at)
 
     def _ended(self) -> bool:
         return self._at >= len(self._text)
@@ -205,6 +210,7 @@ class _Parser:
         else:
             while True:
                 self._scalar(top, field)
+                self._check_size(top)
                 if self._sign != b",":
                     break
                 self._next()

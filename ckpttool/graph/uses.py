@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ckpttool.graph.variables import GraphVariable
 
 _MAX_COPY_NODES = 64  # a copy, a soft update or an average is a handful of ops
+_MAX_STEPS = 6
 _RESTORES = frozenset({b"RestoreV2", b"RestoreSlice", b"Restore"})
 _HOLDERS = frozenset({b"VariableV2", b"Variable", b"VarHandleOp", b"AutoReloadVariable"})
 _PLACEHOLDERS = frozenset({b"Placeholder", b"PlaceholderV2", b"PlaceholderWithDefault"})
@@ -28,7 +29,7 @@ _ELEMENTWISE = frozenset({
 class VariableUse(NamedTuple):
     """What happens to one variable (all its partitions together).
 
-    ``reads`` are the nodes that compute with it.  ``trained``: an optimizer, or an assignment
+    ``reads`` are the nodes that compute with it, those left out that only set other variables.  ``trained``: an optimizer, or an assignment
     computed from gradients, changes it.  ``updated``: something else of the graph does (moving
     statistics, counters).  ``fed``: it can be set from a placeholder.  ``copied_from`` are the
     nodes of other variables that it is set from, whole or in part.  ``gradients`` counts nodes of
@@ -57,7 +58,7 @@ def variable_use(flow: Dataflow, parts: Iterable[GraphVariable]) -> VariableUse 
             continue
         nodes.append(number)
         uses = flow.uses(number)
-        reads += uses.reads
+        reads += [use for use in uses.reads if not _only_sets(flow, use.node)]
         gradients += uses.gradients
         initial = part.initializer_name
         first = flow.graph.table.index.get(encode_name(initial)) if initial else None
@@ -75,6 +76,20 @@ def variable_use(flow: Dataflow, parts: Iterable[GraphVariable]) -> VariableUse 
         tuple(nodes), tuple(reads), trained, updated, fed, frozenset(copied - set(nodes)), gradients
     )
     return used
+
+
+def _only_sets(flow: Dataflow, number: int, depth: int = 0) -> bool:
+    """Whether a node's value is stored and nothing else: in other variables, or in a checkpoint."""
+    op = flow.ops[number]
+    if depth > _MAX_STEPS or (op not in _ELEMENTWISE and op != b"Slice"):
+        return False
+    readers = [use for use in flow.readers(number) if not flow.backward[use.node]]
+    return bool(readers) and all(
+        (use.position > 0 and flow.is_write(use.node))
+        or flow.ops[use.node].startswith(b"Save")
+        or _only_sets(flow, use.node, depth + 1)
+        for use in readers
+    )
 
 
 def _write(flow: Dataflow, number: int, variable: int) -> tuple[str, set[int]]:

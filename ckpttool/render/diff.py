@@ -1,97 +1,18 @@
-"""``diff`` of two checkpoints as lines and as JSON."""
+"""``diff`` of two checkpoints as lines."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ckpttool.analysis.diff import Change, DiffResult, Listed, Rename
-from ckpttool.analysis.metrics import Metrics
 from ckpttool.analysis.tree import CheckpointSummary
+from ckpttool.render.diff_scopes import scope_table
+from ckpttool.render.diff_texts import number, percent, shape_text
 from ckpttool.render.lines import Layout, Line, Segment, plural, safe
-from ckpttool.tensors import Shape
 
 TOP = 30  # rows of each section that are shown unless told otherwise
-_SCOPES = 12  # rows of the summary by scope
-
-# --- JSON ----------------------------------------------------------------------------------------
-
-
-def diff_body(result: DiffResult) -> dict[str, Any]:
-    """The keys of ``diff --json`` for two checkpoints; see docs/reference/json.md."""
-    return {
-        "checkpoints": [checkpoint_data(item) for item in result.checkpoints],
-        "added": [item.name for item in result.added],
-        "removed": [item.name for item in result.removed],
-        "changed": [change_data(item) for item in result.changed],
-        "close": [change_data(item) for item in result.close],
-        "renamed": [_rename_data(item) for item in result.renamed],
-        "identical": len(result.identical),
-        "identical_by_checksum": result.by_index,
-        "unreadable": [item.name for item in result.unreadable],
-        "dropped": list(result.dropped),
-    }
-
-
-def checkpoint_data(summary: CheckpointSummary) -> dict[str, Any]:
-    """One checkpoint's path and kind."""
-    return {
-        "path": summary.path,
-        "format": summary.format,
-        "step": summary.step,
-        "shards": summary.shards,
-        "has_graph": summary.has_graph,
-    }
-
-
-def change_data(item: Change) -> dict[str, Any]:
-    """One tensor that changed."""
-    return {
-        "name": item.name,
-        "kind": item.kind,
-        "a": {"dtype": item.a.dtype, "shape": list(item.a.shape)},
-        "b": {"dtype": item.b.dtype, "shape": list(item.b.shape)},
-        **_metrics_data(item.metrics),
-        "role": item.role,
-        "owner": item.owner,
-    }
-
-
-def _metrics_data(metrics: Metrics | None) -> dict[str, Any]:
-    if metrics is None:
-        keys = ("max_abs", "mean_abs", "rel_l2", "cosine", "changed_fraction")
-        counts = ("nan_a", "nan_b", "inf_a", "inf_b", "elements", "differing")
-        return dict.fromkeys((*keys, *counts))
-    return {
-        "max_abs": metrics.max_abs,
-        "mean_abs": metrics.mean_abs,
-        "rel_l2": metrics.rel_l2,
-        "cosine": metrics.cosine,
-        "changed_fraction": metrics.changed_fraction,
-        "nan_a": metrics.nan_a,
-        "nan_b": metrics.nan_b,
-        "inf_a": metrics.inf_a,
-        "inf_b": metrics.inf_b,
-        "elements": metrics.elements,
-        "differing": metrics.differing,
-    }
-
-
-def _rename_data(item: Rename) -> dict[str, Any]:
-    change = item.change
-    return {
-        "a": item.a,
-        "b": item.b,
-        "evidence": item.evidence,
-        "identical": change is None,
-        **({} if change is None else _metrics_data(change.metrics)),
-        "role": item.role,
-        "owner": item.owner,
-    }
-
-
-# --- lines ---------------------------------------------------------------------------------------
 
 
 class DiffView(NamedTuple):
@@ -113,7 +34,7 @@ def diff_lines(result: DiffResult, view: DiffView, layout: Layout) -> Iterator[L
     for mark, style, summary in zip("-+", ("removed", "added"), result.checkpoints, strict=True):
         yield _header(mark * 3, style, summary, layout)
     yield []
-    table = list(_scope_table(result, layout))
+    table = list(scope_table(result, layout))
     if table:
         yield from table
         yield []
@@ -284,100 +205,6 @@ def _weight(item: Change) -> tuple[float, float]:
     return (1.0, relative)
 
 
-# --- summary -------------------------------------------------------------------------------------
-
-
-class _Scope:
-    __slots__ = ("added", "changed", "identical", "removed", "renamed", "squares_a", "squares_d")
-
-    def __init__(self) -> None:
-        self.added = self.removed = self.changed = self.renamed = self.identical = 0
-        self.squares_a = self.squares_d = 0.0
-
-    def relative(self) -> float:
-        if not self.squares_d:
-            return 0.0
-        return math.sqrt(self.squares_d / self.squares_a) if self.squares_a else math.inf
-
-
-def _scope_table(result: DiffResult, layout: Layout) -> Iterator[Line]:
-    """One row for each scope, most changed first; nothing where there is one scope only."""
-    names = [
-        *(item.name for item in (*result.added, *result.removed)),
-        *(item.name for item in (*result.changed, *result.close)),
-        *(item.b for item in result.renamed),
-        *result.identical,
-    ]
-    scope_of = _scopes(names)
-    scopes: dict[str, _Scope] = {}
-
-    def scope(name: str) -> _Scope:
-        return scopes.setdefault(scope_of[name], _Scope())
-
-    for item in (*result.changed, *result.close):
-        entry = scope(item.name)
-        entry.changed += 1
-        _add_squares(entry, item)
-    for listed in result.added:
-        scope(listed.name).added += 1
-    for listed in result.removed:
-        scope(listed.name).removed += 1
-    for rename in result.renamed:
-        scope(rename.b).renamed += 1
-    for name in result.identical:
-        scope(name).identical += 1
-    if len(scopes) < 2 or result.same:
-        return
-    width = max(len(safe(name, layout.unicode)) for name in scopes)
-    heads = ("changed", "same", "added", "removed", "renamed", "rel L2")
-    yield [(f"{'scope':<{width}}  " + "  ".join(f"{head:>7}" for head in heads), "dim")]
-    for name, entry in sorted(scopes.items(), key=lambda pair: _scope_order(*pair)):
-        numbers = (entry.changed, entry.identical, entry.added, entry.removed, entry.renamed)
-        cells = [f"{value:>7,}" if value else f"{'':>7}" for value in numbers]
-        relative = number(entry.relative()) if entry.changed else ""
-        yield [
-            (f"{safe(name, layout.unicode):<{width}}  ", "scope"),
-            ("  ".join([*cells, f"{relative:>7}"]), "number"),
-        ]
-
-
-def _add_squares(entry: _Scope, item: Change) -> None:
-    metrics = item.metrics
-    # A step counter's thousands would drown every weight beside it.
-    if metrics is None or item.role != "variable" or metrics.norm_a is None:
-        return
-    if metrics.rel_l2 is None or metrics.norm_b is None or not math.isfinite(metrics.norm_a):
-        return
-    distance = metrics.rel_l2 * metrics.norm_a if metrics.norm_a else metrics.norm_b
-    if math.isfinite(distance) and distance < 1e150 and metrics.norm_a < 1e150:
-        entry.squares_d += distance * distance
-        entry.squares_a += metrics.norm_a * metrics.norm_a
-
-
-def _scope_order(name: str, entry: _Scope) -> tuple[float, int, str]:
-    touched = entry.added + entry.removed + entry.changed + entry.renamed
-    relative = entry.relative()
-    return (-(relative if math.isfinite(relative) else 0.0), -touched, name)
-
-
-def _scopes(names: Sequence[str]) -> dict[str, str]:
-    """The scope to sum each name up under: as deep as still gives few scopes.
-
-    What lies under another tensor's name (a slot) is summed up with that.
-    """
-    known = frozenset(names)
-    heads: dict[str, tuple[str, ...]] = {}
-    for name in names:
-        head = name.rpartition("/")[0]
-        while head in known:
-            head = head.rpartition("/")[0]
-        heads[name] = tuple(head.split("/")) if head else ()
-    depth = 1
-    while depth < 3 and len({head[: depth + 1] for head in heads.values()}) <= _SCOPES:
-        depth += 1
-    return {name: "/".join(head[:depth]) or "." for name, head in heads.items()}
-
-
 def _totals(result: DiffResult, layout: Layout) -> Line:
     counts = [
         (len(result.changed), "changed", "warn"),
@@ -397,30 +224,3 @@ def _totals(result: DiffResult, layout: Layout) -> Line:
     if result.dropped:
         line.append((f", {len(result.dropped):,} dropped by the mapping", "dim"))
     return line
-
-
-# --- texts ---------------------------------------------------------------------------------------
-
-
-def number(value: float | int | None) -> str:
-    """Three significant digits; a dash where there is nothing to say."""
-    if value is None:
-        return "-"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "inf" if value > 0 else "-inf"
-    return f"{value:.3g}" if abs(value) < 0.999 or abs(value) >= 1 else f"{value:.6f}"
-
-
-def percent(metrics: Metrics) -> str:
-    """The changed fraction; never 0 or 100 where that would be rounded."""
-    if metrics.differing == metrics.elements:
-        return "100%"
-    share = 100 * metrics.changed_fraction
-    return "<0.1%" if share < 0.1 else f"{min(share, 99.9):.1f}%"
-
-
-def shape_text(shape: Shape) -> str:
-    """``[3, 4]``."""
-    return "[" + ", ".join(map(str, shape)) + "]"

@@ -28,7 +28,6 @@ def _lines(
     yield f"description: {_quoted(f'{source} -> {target}')}"
     yield "target: tf1"
     yield "slots: follow"
-    yield "averages: use"
     yield "unmatched: keep"
     for name in removed:
         yield f"# only in the first, kept: {_quoted(name)}"

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ckpttool.analysis.series import CLASSES, SeriesResult, SeriesRow
-from ckpttool.render.diff import DiffView, checkpoint_data, number
+from ckpttool.render.diff import DiffView
+from ckpttool.render.diff_json import checkpoint_data
+from ckpttool.render.diff_texts import number
 from ckpttool.render.lines import Layout, Line, plural, safe
 from ckpttool.render.sparkline import sparkline
 

@@ -13,7 +13,7 @@ from ckpttool.analysis.inspect_listing import (
     elements,
     tensor_line,
 )
-from ckpttool.analysis.show import ShownTensor, ShowResult
+from ckpttool.analysis.show import NOT_SAVED, ShownTensor, ShowResult
 from ckpttool.analysis.statistics import Statistics
 from ckpttool.render.histogram import histogram_lines
 from ckpttool.render.lines import Layout, Line, human_bytes, plural, safe
@@ -174,20 +174,22 @@ def table_lines(result: ShowResult, layout: Layout) -> Iterator[Line]:
     unicode = layout.unicode
     names = [safe(tensor.name, unicode) for tensor in result.tensors]
     cells = [_cells(tensor) for tensor in result.tensors]
+    # Of a graph alone there are no statistics.
+    columns = _COLUMNS if any(tensor.note is None for tensor in result.tensors) else _LEFT
     widths = {
         column: max([len(_HEADS.get(column, column)), *(len(row[column]) for row in cells)])
-        for column in _COLUMNS
+        for column in columns
     }
     label = max(map(len, names), default=0)
     if layout.width is not None:
         for column in _GIVEN_UP:
             if label + sum(width + 2 for width in widths.values()) <= layout.width:
                 break
-            del widths[column]
+            widths.pop(column, None)
         label = min(label, max(24, layout.width - sum(width + 2 for width in widths.values())))
     yield [
         ("name".ljust(label), "dim"),
-        *_row({c: _HEADS.get(c, c) for c in _COLUMNS}, widths, "dim"),
+        *_row({c: _HEADS.get(c, c) for c in columns}, widths, "dim"),
     ]
     for tensor, name, row in zip(result.tensors, names, cells, strict=True):
         line: Line = [(name.ljust(label), "name")]
@@ -198,6 +200,7 @@ def table_lines(result: ShowResult, layout: Layout) -> Iterator[Line]:
                 *line,
                 *_row(row, {c: w for c, w in widths.items() if c in _LEFT}, ""),
                 (f"  {safe(tensor.note, unicode)}", "warn"),
+                (f"  {safe(tensor.initializer or '', unicode)}", ""),
             ]
         else:
             yield [*line, *_row(row, widths, "")]
@@ -233,7 +236,8 @@ def _table_footer(result: ShowResult) -> Iterator[Line]:
     if result.others:
         words = ", ".join(plural(count, role) for role, count in result.others.items())
         yield [(f"not shown: {words} (--all shows every tensor)", "dim")]
-    yield [("values: name the tensors, e.g. 'NAME' or 'NAME[0:2]', or give --values", "dim")]
+    if any(tensor.note is None for tensor in result.tensors):
+        yield [("values: name the tensors, e.g. 'NAME' or 'NAME[0:2]', or give --values", "dim")]
 
 
 def count_summary(count: ParameterCount) -> Iterator[Line]:
@@ -247,7 +251,9 @@ def count_summary(count: ParameterCount) -> Iterator[Line]:
         parts.append(("trainable", count.trainable))
         parts.append(("not trainable", count.variables - count.trainable))
     parts += [("slots", count.slots), ("averages", count.averages), ("other", count.other)]
-    yield [("# " + ", ".join(f"{label} {value}" for label, value in parts if value), "dim")]
+    words = ", ".join(f"{label} {value}" for label, value in parts if value)
+    if words:
+        yield [(f"# {words}", "dim")]
 
 
 def inspect_tensor(
@@ -260,6 +266,8 @@ def inspect_tensor(
         yield [(_unreadable(tensor), "bad")]
     elif not view.values or style == "debug":
         return
+    elif tensor.note == NOT_SAVED:
+        yield [(f"<{NOT_SAVED}>", "warn")]
     elif tensor.values is None:
         yield [(NOT_CONVERTIBLE, "warn")]
     else:

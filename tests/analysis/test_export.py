@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,8 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a.npz", "b.npz"):
         export(memory_checkpoint(ARRAYS), chosen, str(tmp_path / name))
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    with zipfile.ZipFile(tmp_path / "a.npz") as archive:  # no time of day in it
+        assert {item.date_time for item in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float8_e5m2", "float8_e4m3fn", "int4", "uint2"])
@@ -158,3 +161,18 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(CkptError) as caught:
         export(memory_checkpoint(ARRAYS), [Selection("step")], str(tmp_path / "file" / "w.npy"))
     assert caught.value.problems[0].code == "OUT002"
+
+
+def test_no_tensor_is_no_archive(tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        export(memory_checkpoint(ARRAYS), [], str(tmp_path / "o.npz"))
+    assert os.listdir(tmp_path) == []
+
+
+def test_names_that_numpy_confuses(tmp_path: Path) -> None:
+    checkpoint = memory_checkpoint({"x": np.zeros(2), "x.npy": np.ones(2)})
+    with pytest.raises(OutputError) as caught:
+        export(checkpoint, [Selection("x"), Selection("x.npy")], str(tmp_path / "o.npz"))
+    assert caught.value.problems[0].code == "OUT005"
+    export(checkpoint, [Selection("x.npy")], str(tmp_path / "o.npz"))
+    assert read_npz(tmp_path / "o.npz")["x.npy"].tolist() == [1, 1]

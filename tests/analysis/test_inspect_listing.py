@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from support import memory_checkpoint, strings
@@ -12,7 +14,7 @@ from ckpttool.analysis.inspect_listing import (
     count_parameters,
     tensor_line,
 )
-from ckpttool.checkpoint import Checkpoint
+from ckpttool.checkpoint import Checkpoint, open_checkpoint
 from ckpttool.errors import UsageError
 
 
@@ -75,3 +77,10 @@ def test_closing_lines(checkpoint: Checkpoint) -> None:
 def test_scalars_have_empty_brackets() -> None:
     assert tensor_line("s", "string", (), "current") == "tensor: s (string) []"
     assert tensor_line("s", "string", (), "debug") == "s (DT_STRING) []"
+
+
+def test_what_only_the_graph_has_does_not_count(samples: Path) -> None:
+    with open_checkpoint(str(samples / "saver_subset")) as checkpoint:
+        assert any(not row.saved for row in checkpoint.rows())
+        stored = sum(spec.parameters for spec in checkpoint.specs.values())
+        assert count_parameters(checkpoint).total == stored

@@ -9,11 +9,13 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from ckpttool.analysis.blocks import BLOCK, Float32Blocks
-from ckpttool.analysis.metrics import Metrics, Tally, Tolerance, Wide, compare
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
+from ckpttool.analysis.blocks import BLOCK, Float32Blocks
+from ckpttool.analysis.metrics import Metrics, Tally, Tolerance, Wide
+from ckpttool.analysis.tallying import compare
 
 INF, NAN = float("inf"), float("nan")
 QUICK = settings(max_examples=100, deadline=None)
@@ -274,7 +276,8 @@ def test_complex_does_not_overflow() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["bfloat16", "float8_e5m2", "float8_e4m3fn", "float16", "int4", "uint4", "float4_e2m1fn"]
+    "name",
+    ["bfloat16", "float8_e5m2", "float8_e4m3fn", "float16", "int4", "uint4", "float4_e2m1fn"],
 )
 def test_small_types(name: str) -> None:
     dtype = np.dtype(getattr(ml_dtypes, name, None) or name)

@@ -180,3 +180,20 @@ def test_a_graph_name_finds_its_key(samples: Path) -> None:
             if row.saved and row.graph_names and row.graph_names[0] not in checkpoint.specs
         )
         assert names(show(checkpoint, [row.graph_names[0]])) == [row.name]
+
+
+def test_a_graph_alone_shows_its_variables(samples: Path) -> None:
+    with open_checkpoint(str(samples / "meta_alone")) as checkpoint:
+        everything = show(checkpoint)
+        assert names(everything) == [row.name for row in checkpoint.rows()] != []
+        assert {tensor.initializer for tensor in everything.tensors} == {"zeros"}
+        assert names(show(checkpoint, ["fc/*"])) == names(everything)
+        assert names(show(checkpoint, exclude=["**/bias"])) == ["fc/kernel"]
+        assert names(show(checkpoint, every=True)) == []  # every tensor, and there is none
+
+
+def test_no_edge_items_is_left_to_numpy() -> None:
+    checkpoint = memory_checkpoint({"w": np.arange(50)})
+    tensor = show(checkpoint, values=True, edges=Edges(0, 10)).tensors[0]
+    assert tensor.values is not None
+    assert (tensor.shortened, tensor.values.size) == (False, 50)

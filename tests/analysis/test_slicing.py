@@ -150,6 +150,31 @@ def test_slices_mean_what_numpy_means(shape: list[int], index: list[Any], piece:
     assert ours.tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize("piece", [1, 5, 8, 21, 1000])
+@pytest.mark.parametrize(
+    "index",
+    [
+        np.s_[::-1],
+        np.s_[9:1:-3, 1],
+        np.s_[-2::-1, ::-1, 0],
+        np.s_[1:9:4],
+        np.s_[2],
+        np.s_[-1, ..., 1],
+        np.s_[..., ::2, :1],
+        np.s_[5:2],
+        np.s_[3:100],
+    ],
+)
+def test_blocks_do_not_show(index: Any, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slicing, "CHUNK_BYTES", piece)
+    array = np.arange(10 * 3 * 2, dtype=np.uint8).reshape(10, 3, 2)
+    reader = MemoryReader({"w": array})
+    text = ",".join(_text(item) for item in (index if isinstance(index, tuple) else (index,)))
+    found = read_selected(reader, reader.specs["w"], resolve(text, array.shape))
+    assert found.shape == array[index].shape
+    assert found.tolist() == array[index].tolist()
+
+
 @pytest.mark.parametrize("shape", [(), (3,), (100,), (7, 2), (8, 20), (30, 7, 9), (0, 4), (4, 0)])
 @pytest.mark.parametrize("items", [1, 3])
 def test_edges_print_as_the_whole_does(shape: tuple[int, ...], items: int) -> None:

@@ -212,3 +212,9 @@ def test_a_constant_is_one_bin() -> None:
 def test_nothing_to_count(dtype: str) -> None:
     array = np.ones(3, dtype) if dtype == "complex64" else np.full(3, np.inf, dtype)
     assert counted(dtype, array) is None
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant < 63, reason="no wider float on this platform")
+def test_integers_beyond_a_floats_digits_keep_their_spread() -> None:
+    array = np.array([2**64 - 1, 2**64 - 3], np.uint64)
+    assert statistics_of("uint64", [array]).std == 1.0

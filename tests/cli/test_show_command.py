@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from support import memory_checkpoint, strings
 
-from ckpttool.analysis.show import show
+from ckpttool.analysis.show import Edges, show
 from ckpttool.analysis.statistics import Histogram
 from ckpttool.cli.main import execute
 from ckpttool.render.histogram import histogram_lines
 from ckpttool.render.lines import Layout, Line
 from ckpttool.render.show import ValueOptions, table_lines, tensor_lines
-from ckpttool.render.values import json_values, parse_printoptions
+from ckpttool.render.values import json_values, parse_printoptions, value_text
 
 
 @pytest.fixture
@@ -162,7 +162,8 @@ def test_an_index_without_its_data_is_not_told_for_every_tensor(
     done = run(str(tmp_path), "--all")
     assert (done.code, done.err.count("error[INP012]")) == (3, 11)
     assert "17 more like these" in done.err
-    assert len(run(str(tmp_path), "--all", "--json").body()["problems"]) == 27
+    problems = run(str(tmp_path), "--all", "--json").body()["problems"]
+    assert sum("the data of " in problem["message"] for problem in problems) == 27
 
 
 def test_an_unknown_name_ends_with_3(run: Any, layers: str) -> None:
@@ -290,6 +291,43 @@ def test_tables_give_up_columns_before_they_wrap(width: int) -> None:
     assert "max" in lines[0]
 
 
+def test_shortened_values_print_as_the_whole() -> None:
+    array = np.arange(3000).reshape(30, 100)
+    tensor = show(memory_checkpoint({"w": array}), values=True, edges=Edges()).tensors[0]
+    assert tensor.values is not None
+    assert tensor.values.size == 49
+    assert value_text(tensor.values, {}, shortened=tensor.shortened) == str(array)
+
+
 def test_json_values_keep_the_bytes_of_strings() -> None:
     assert json_values(strings(b"a", b"\xff")) == ["a", "\udcff"]
     assert json_values(strings(b"x").reshape(())) == "x"
+
+
+def test_a_graph_alone(run: Any, samples: Path, tmp_path: Path) -> None:
+    done = run(str(samples / "meta_alone"))
+    assert done.code == 0
+    assert done.lines[0].split() == ["name", "dtype", "shape"]
+    assert done.lines[1].startswith("fc/bias ")
+    assert done.lines[1].endswith("zeros")
+    assert done.lines[-1] == "# Total number of params: 0"
+    assert run(str(samples / "meta_alone"), "-o", str(tmp_path / "o.npz")).code == 2
+    assert run(str(samples / "meta_alone"), "fc/bias", "-o", str(tmp_path / "o.npy")).code == 3
+
+
+def test_what_only_the_graph_has_is_said_in_inspect_lines(run: Any, samples: Path) -> None:
+    done = run(str(samples / "saver_subset"), "head/kernel", "--inspect-format", "current")
+    assert done.lines[:2] == [
+        "tensor: head/kernel (float32) [2, 2]",
+        "<not saved: only the graph has it>",
+    ]
+
+
+def test_an_export_of_a_damaged_checkpoint_says_so(run: Any, samples: Path, tmp_path: Path) -> None:
+    damaged = str(samples / "damaged" / "v1_missing_shard" / "model.ckpt-2")
+    done = run(damaged, "--all", "-o", str(tmp_path / "o.npz"))
+    assert done.code == 3
+    assert "error[INP006]" in done.err
+    again = run(damaged, "--all", "-o", str(tmp_path / "p.npz"), "--json")
+    assert again.body()["status"] == "error"
+    assert again.body()["output"]["tensors"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -177,8 +178,7 @@ def test_a_damaged_entry_leaves_the_others(bad: str, tmp_path: Path) -> None:
         (b'{"a": ' + b"9" * 10_000 + b"}", None, "INP004"),
         (b'{"__metadata__": {"a": 1}}', None, "INP004"),
         (
-            b'{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},'
-            b'"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}',
+            b'{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"a":{}}',
             None,
             "INP004",
         ),
@@ -278,9 +278,6 @@ def test_a_map_leads_nowhere_else(name: Any, tmp_path: Path) -> None:
 @given(st.binary(max_size=200))
 def test_any_header_ends_in_an_answer(tmp_path_factory: pytest.TempPathFactory, raw: bytes) -> None:
     path = write(tmp_path_factory.getbasetemp() / "any", b'{"a":' + raw)
-    try:
-        with opened(path) as reader:
-            for name in reader.specs:
-                reader.read(name)
-    except CkptError:
-        pass
+    with suppress(CkptError), opened(path) as reader:
+        for name in reader.specs:
+            reader.read(name)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ckpttool.analysis.duplicates.candidates import families
 from ckpttool.analysis.duplicates.context import Context
-from ckpttool.analysis.duplicates.facts import gather, look_at_values
+from ckpttool.analysis.duplicates.facts import gather, look_closer
 from ckpttool.analysis.duplicates.mend import fix_for
 from ckpttool.analysis.duplicates.model import (
     VERDICTS,
@@ -113,7 +113,7 @@ def _judge(context: Context, group: Group) -> DuplicateGroup:
     facts = gather(context, group)
     found = by_structure(facts)
     if found is None:
-        look_at_values(context, facts)
+        look_closer(context, facts)
         found = judge(facts)
     fix = None
     if found.verdict == "unshared" and found.cause is not None:

@@ -154,7 +154,7 @@ def _alike(
             complete = False
         if len(places) < 2:
             continue
-        wanted = contents[places[-1]]
+        wanted = [key for key, _ in leaves[places[-1]]]
         members = tuple(
             _member(prefix + siblings[at][0], siblings[at], leaves[at], wanted) for at in places
         )
@@ -172,22 +172,22 @@ def _member(
     path: str,
     sibling: tuple[str, str, str],
     leaves: Sequence[tuple[LeafKey, str]],
-    wanted: Counter[LeafKey],
+    wanted: Sequence[LeafKey],
 ) -> Member:
-    """A member with those of its variables that ``wanted`` asks for, in the family's order.
+    """A member with those of its variables that ``wanted`` asks for, in that order.
 
     Of several that match one key the last ones are taken: what a bare scope has beyond the others
     was made before them.
     """
+    counts = Counter(wanted)
     by_key: dict[LeafKey, list[str]] = {}
     for key, name in leaves:
         by_key.setdefault(key, []).append(name)
-    names: list[str] = []
-    for key in sorted(wanted, key=lambda item: (natural_key(item[0]), item[1], str(item[2]))):
-        names += by_key[key][-wanted[key] :]
+    queues = {key: iter(by_key[key][-count:]) for key, count in counts.items()}
     _, spelled, digits = sibling
     number = int(digits) if digits else None
-    return Member(path, spelled, number, digits.startswith("0"), tuple(names))
+    names = tuple(next(queues[key]) for key in wanted)
+    return Member(path, spelled, number, digits.startswith("0"), names)
 
 
 def periods(found: Iterable[Family]) -> Iterator[tuple[Family, ...]]:

@@ -32,7 +32,6 @@ class Copy:
     fed: bool = False
     frozen: bool = False
     made_by: str = NOT_KNOWN
-    resource: bool = False
     entered: bool = False
     losses: frozenset[int] = frozenset()
     ends: frozenset[int] = frozenset()
@@ -73,7 +72,7 @@ class Facts:
 
 
 def gather(context: Context, group: Group) -> Facts:
-    """The facts about one group; its values are left for :func:`look_at_values`."""
+    """The facts about one group; its values are left for :func:`look_closer`."""
     copies = []
     for at in range(len(group.copies)):
         copy = Copy(group.names(at), group.scopes(at))
@@ -94,7 +93,6 @@ def gather(context: Context, group: Group) -> Facts:
         facts.losses = {n: context.flow.name(n) for copy in copies for n in copy.losses}
         facts.shared = _shared_neighbours(context, copies)
         facts.twin_roots = _twin_roots(context, copies)
-    facts.same_initializers = _same_initializers(context, copies)
     return facts
 
 
@@ -114,7 +112,6 @@ def _from_graph(context: Context, group: Group, at: int, copy: Copy) -> None:
         found = (context.entry(*edge) for edge in group.entries[at])
         copy.entries = frozenset(item for item in found if item is not None)
     variables = [item for name in copy.names for item in context.variables_of(name)]
-    copy.resource = any(item.is_resource for item in variables)
     made = {made_by(item) for item in variables}
     copy.made_by = made.pop() if len(made) == 1 else NOT_KNOWN
     trainable = [item for item in variables if item.name.rpartition("/")[2] not in _STATISTICS]
@@ -200,8 +197,9 @@ def _same_initializers(context: Context, copies: list[Copy]) -> bool | None:
     return True if told else None
 
 
-def look_at_values(context: Context, facts: Facts) -> None:
-    """Add what the values of the last checkpoint, and the way there, say."""
+def look_closer(context: Context, facts: Facts) -> None:
+    """Add what takes time to see: initializers, and values of all the checkpoints."""
+    facts.same_initializers = _same_initializers(context, facts.copies)
     values = context.values
     if values is None:
         return
@@ -230,4 +228,4 @@ def _state(values: Values, names: tuple[str, ...]) -> tuple[str, bool]:
     known = [start for start in starts if start.state == INITIAL]
     if not known:
         return UNKNOWN, False
-    return INITIAL, all(start.exact for start in known)
+    return INITIAL, any(start.exact for start in known)

@@ -1,11 +1,7 @@
-"""How to mend unshared variables: the code to change, and a mapping that keeps the live copy."""
+"""The code to change, for each way in which variables come to be unshared."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-
-from ckpttool.analysis.duplicates.model import DuplicateGroup, DuplicatesResult
 from ckpttool.names import printable
 
 FIXES: dict[str, str] = {
@@ -33,7 +29,8 @@ FIXES: dict[str, str] = {
     "default_name": (
         "Without a name each call makes a scope of its own (tf.layers without name=, "
         "variable_scope(None, default_name=…)). Give the scope a name and "
-        "reuse=tf.AUTO_REUSE, or use tf.make_template."
+        "reuse=tf.AUTO_REUSE, or use tf.make_template; of Keras layers make one object and call it "
+        "on each input."
     ),
     "rebuilt_graph": (
         "The code that builds the graph ran several times in one graph. Start it with "
@@ -50,57 +47,3 @@ def fix_for(cause: str, scope: str) -> str:
     """The code to change for a cause; ``scope`` is the first copy's."""
     return FIXES[cause].replace("{scope!r}", repr(printable(scope)))
 
-
-def mapping_text(result: DuplicatesResult) -> str:
-    """A mapping file that keeps the live copy of each finding under the plain name.
-
-    The other copies are dropped, and slots go with their variables.  Where no copy is more alive
-    than another, both choices are written as comments: that one is for a person to make.
-    """
-    lines = [
-        "version: 1",
-        "description: keep one copy of variables that were not shared",
-        "slots: follow",
-        "unmatched: keep",
-    ]
-    rules = [line for group in result.unshared for line in _rules(group)]
-    if any(line.startswith("  - ") for line in rules):
-        lines.append("rules:")
-    else:
-        lines.append("rules: []")
-    return "\n".join([*lines, *rules]) + "\n"
-
-
-def _rules(group: DuplicateGroup) -> Iterator[str]:
-    names = [" and ".join(printable(scope) for scope in scopes) for scopes in group.scopes]
-    yield f"  # copies: {'; '.join(names)}"
-    if group.keep is not None:
-        yield from _choice(group, group.keep, "")
-        return
-    for keep in range(len(group.copies)):
-        yield f"  # no copy is more alive than the others; to keep {names[keep]}:"
-        yield from _choice(group, keep, "# ")
-
-
-def _choice(group: DuplicateGroup, keep: int, mark: str) -> Iterator[str]:
-    """Rules that drop all copies but one, and give that one the first copy's names."""
-    for at, copy in enumerate(group.copies):
-        for name, plain in zip(copy, group.copies[0], strict=True):
-            if at != keep:
-                yield f"  {mark}- from: {_quoted(name)}"
-                yield f"  {mark}  drop: true"
-            elif name != plain:
-                yield f"  {mark}- from: {_quoted(name)}"
-                yield f"  {mark}  to: {_quoted(plain)}"
-
-
-def _quoted(name: str) -> str:
-    """A name as a pattern that matches nothing else, as a YAML scalar."""
-    from ckpttool.mapping.patterns import escape
-
-    return json.dumps(escape(name))
-
-
-def findings(groups: Sequence[DuplicateGroup]) -> int:
-    """How many groups are unshared."""
-    return sum(1 for group in groups if group.verdict == "unshared")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ckpttool.graph.uses import VariableUse
 
 _BATCH = 4096  # readers whose reachability one pass carries
+_MERGES = frozenset((b"Merge", b"RefMerge", b"_Retval"))
 _MAX_READERS = 512  # of one variable
 
 
@@ -27,7 +28,9 @@ def shared_variables(
     """Every variable with readers in two towers or more, with the scopes that read it."""
     wanted: list[tuple[str, list[int]]] = []
     for name, use in uses.items():
-        nodes = sorted({read.node for read in use.reads})[:_MAX_READERS]
+        # Of a partitioned variable one part tells: its parts are read side by side in any case.
+        reads = use.reads if len(use.nodes) == 1 else flow.uses(use.nodes[0]).reads
+        nodes = sorted({read.node for read in reads})[:_MAX_READERS]
         by_op: dict[bytes, list[int]] = {}
         for node in nodes:
             by_op.setdefault(flow.ops[node], []).append(node)
@@ -71,8 +74,21 @@ def _in_towers(
             own |= 1 << bits[node]
         # The first reader of each tower: nothing of this variable's readers comes before it.
         firsts = [node for node in nodes if not masks.get(node, 0) & own & ~(1 << bits[node])]
-        if len(firsts) > 1:
-            yield name, towers([flow.name(node) for node in firsts])
+        names = {flow.name(node) for node in _outcomes(flow, firsts)}
+        if len(names) > 1:
+            yield name, towers(sorted(names))
+
+
+def _outcomes(flow: Dataflow, readers: list[int]) -> list[int]:
+    """``readers`` with one for each conditional: its branches are one place in the program."""
+    seen: set[int] = set()
+    found = []
+    for node in readers:
+        merges = {use.node for use in flow.readers(node) if flow.ops[use.node] in _MERGES}
+        if merges.isdisjoint(seen):
+            found.append(node)
+        seen |= merges
+    return found
 
 
 def towers(readers: list[str]) -> list[str]:
@@ -80,7 +96,7 @@ def towers(readers: list[str]) -> list[str]:
 
     What the names end in alike, numbers left out, is cut off as long as they stay different.
     """
-    split = [name.split("/") for name in sorted(set(readers))]
+    split = [name.split("/") for name in readers]
     while all(len(parts) > 1 for parts in split):
         if len({unnumbered(parts[-1]) for parts in split}) > 1:
             break

@@ -182,14 +182,15 @@ def _one_trained(facts: Facts) -> Judgement | None:
         return Judgement("undecided", 0.5, (*evidence, doubt), live)
     if facts.losses:
         losses = and_list(sorted(facts.losses[n] for n in facts.copies[live].losses))
-        evidence.append(
-            Evidence("dataflow", f"the loss {losses} sees {named(facts, live)} alone")
-        )
-    confidence = 0.85
-    if facts.shared or (copy.made_by == TF_VARIABLE and copy.entered):
-        confidence += 0.08
+        text = f"of the two only {named(facts, live)} reaches the loss ({losses})"
+        evidence.append(Evidence("dataflow", text))
+    confidence = 0.93 if _entered_again(facts, idle) else 0.85
     if copy.state == INITIAL:
         confidence += 0.04
+    elif copy.state == MOVED:
+        confidence -= 0.2
+        text = f"{named(facts, idle)} holds other values than its initializer's: it was loaded"
+        evidence.append(Evidence("values", text))
     keep = live if len(alive) == 1 else None
     return Judgement("unshared", confidence, tuple(evidence), keep, cause_of(facts))
 
@@ -210,11 +211,17 @@ def _meant(facts: Facts, idle: int, live: int) -> Evidence | None:
         return Evidence("values", "their values are equal: something keeps them in step")
     if copy.moved:
         return Evidence("checkpoints", f"{name} changes between the checkpoints all the same")
-    if copy.state == MOVED:
+    if copy.state == MOVED and not _entered_again(facts, idle):
         return Evidence("values", f"{name} holds other values than its initializer's: it was loaded")
     if _wanted(facts):
         return Evidence("names", "the name says that several are wanted", INFERRED)
     return None
+
+
+def _entered_again(facts: Facts, at: int) -> bool:
+    """Whether the copy lies in a scope that was entered again, not in one that asked for a name."""
+    copy = facts.copies[at]
+    return bool(facts.shared) or (copy.made_by == TF_VARIABLE and copy.entered)
 
 
 def _rebuilt(facts: Facts) -> Judgement | None:
@@ -236,29 +243,35 @@ def _rebuilt(facts: Facts) -> Judgement | None:
     ]
     moved = [at for at, copy in enumerate(copies) if copy.state == MOVED or copy.moved]
     still = [at for at, copy in enumerate(copies) if copy.state == INITIAL and not copy.moved]
-    if len(moved) + len(still) < len(copies) or len(moved) > 1:
-        text = "whether only one of them was trained cannot be told"
-        if len(moved) > 1:
-            text = f"{len(moved)} of them were trained: two models may be meant"
-        return Judgement("undecided", 0.5, (*evidence, Evidence("values", text)))
-    anonymous = all(
-        member.spelled.rpartition("/")[2] == "Variable" for copy in facts.group.copies for member in copy
-    )
-    if moved:
-        evidence.append(
-            Evidence("values", f"only {named(facts, moved[0])} has moved from its initializer")
-        )
+    known = len(moved) + len(still) == len(copies)
+    if known and len(moved) == 1:
+        text = f"only {named(facts, moved[0])} has moved from its initializer"
+        evidence.append(Evidence("values", text))
         return Judgement("unshared", 0.9, tuple(evidence), moved[0], "rebuilt_graph")
-    if not anonymous:
+    text = "whether only one of them was trained cannot be told"
+    if len(moved) > 1:
+        text = f"{len(moved)} of them hold other values than their initializers': all may be in use"
+    elif known:
         text = "all of them are still at their initializers"
-        return Judgement("undecided", 0.5, (*evidence, Evidence("values", text)))
+    evidence.append(Evidence("values", text))
+    if not _anonymous(facts):
+        return Judgement("undecided", 0.5, tuple(evidence))
     last = len(copies) - 1
     evidence += [
         Evidence("names", "the variables have no names of their own: the same lines ran again"),
-        Evidence("values", "all of them are still at their initializers"),
         Evidence("names", f"the program's names mean the last one, {named(facts, last)}", INFERRED),
     ]
-    return Judgement("unshared", 0.75, tuple(evidence), last, "rebuilt_graph")
+    confidence = 0.75 if known and not moved else 0.65
+    return Judgement("unshared", confidence, tuple(evidence), last, "rebuilt_graph")
+
+
+def _anonymous(facts: Facts) -> bool:
+    """Whether every variable has the name that tf.Variable gives where the program gives none."""
+    return all(
+        name.rpartition("/")[2].partition("_")[0] == "Variable"
+        for copy in facts.copies
+        for name in copy.names
+    )
 
 
 def _one_loss(facts: Facts) -> Judgement | None:
@@ -271,7 +284,7 @@ def _one_loss(facts: Facts) -> Judgement | None:
         text = "each is trained by a loss of its own: several models may be meant"
         return Judgement("undecided", 0.5, (*evidence, Evidence("dataflow", text)))
     loss = and_list(sorted(facts.losses[n] for n in copies[0].losses))
-    evidence.append(Evidence("dataflow", f"they meet in the loss {loss}"))
+    evidence.append(Evidence("dataflow", f"they meet in the loss ({loss})"))
     own = [
         copy.roots - frozenset().union(*[other.roots for other in copies if other is not copy])
         for copy in copies
@@ -335,9 +348,6 @@ def _declared_twice(facts: Facts) -> Judgement | None:
     if not made or not facts.same_initializers or _wanted(facts):
         return Judgement("undecided", 0.4, tuple(evidence))
     moved = [at for at, copy in enumerate(copies) if copy.state == MOVED or copy.moved]
-    if len(moved) > 1:
-        text = "more than one of them has moved from its initializer"
-        return Judgement("undecided", 0.4, (*evidence, Evidence("values", text)))
     evidence.append(
         Evidence(
             "construction",
@@ -345,8 +355,9 @@ def _declared_twice(facts: Facts) -> Judgement | None:
             "shared by get_variable and not by tf.Variable",
         )
     )
-    keep = moved[0] if moved else (0 if facts.equal else None)
-    return Judgement("unshared", 0.65, tuple(evidence), keep, cause_of(facts))
+    keep = moved[0] if len(moved) == 1 else (0 if facts.equal else None)
+    confidence = 0.65 if len(moved) < 2 else 0.55
+    return Judgement("unshared", confidence, tuple(evidence), keep, cause_of(facts))
 
 
 # --- without a graph -------------------------------------------------------------------------
@@ -417,7 +428,7 @@ def cause_of(facts: Facts) -> str:
     if any(copy.made_by == TF_VARIABLE for copy in copies):
         scoped = any(scope not in copy.names for copy in copies for scope in copy.scopes)
         return "variable_in_scope" if scoped else "plain_variable"
-    if facts.shared or any(copy.resource for copy in copies):
+    if facts.shared:
         return "layer_object"
     return "default_name" if facts.has_graph else "not_known"
 

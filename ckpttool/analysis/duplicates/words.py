@@ -88,8 +88,7 @@ def _values(facts: Facts) -> list[Evidence]:
         found.append(Evidence("values", "all of them are as their initializers make them"))
     for at, copy in enumerate(copies):
         if copy.state == INITIAL and MOVED in states:
-            how = "exactly at" if copy.exact else "distributed as by"
-            found.append(Evidence("values", f"{named(facts, at)} is {how} its initializer"))
+            found.append(Evidence("values", f"{named(facts, at)} is as its initializer makes it"))
     moving = [at for at, copy in enumerate(copies) if copy.moved]
     for at, copy in enumerate(copies):
         if copy.moved is False and moving:

@@ -1,0 +1,248 @@
+"""Two checkpoints against each other."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from format_makers import Bundle
+from support import memory_checkpoint, strings
+
+from ckpttool.analysis.comparing import Comparison, Pair
+from ckpttool.analysis.diff import Change, DiffOptions, DiffResult, diff
+from ckpttool.analysis.metrics import Tolerance
+from ckpttool.analysis.sides import Side
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.errors import UsageError
+from ckpttool.formats.bundle import open_bundle
+from ckpttool.formats.ordered_code import FULL
+from ckpttool.storage.crc32c import combine, crc32c
+
+
+def compare(a: dict[str, Any], b: dict[str, Any], **options: Any) -> DiffResult:
+    return diff(memory_checkpoint(a), memory_checkpoint(b), DiffOptions(**options))
+
+
+def bundle(folder: Path, arrays: dict[str, Any], *, big: bool = False) -> Checkpoint:
+    folder.mkdir()
+    made = Bundle(big_endian=big)
+    for name, array in sorted(arrays.items()):
+        made.add(name.encode(), np.asarray(array))
+    return Checkpoint(open_bundle(made.write(folder)))
+
+
+def only(items: tuple[Change, ...]) -> Change:
+    assert len(items) == 1
+    return items[0]
+
+
+F32 = np.arange(6, dtype=np.float32).reshape(2, 3)
+
+
+def test_added_removed_changed_identical() -> None:
+    result = compare(
+        {"same": F32, "gone": np.int32([7]), "moved": F32},
+        {"same": F32, "new": np.float64([1, 2]), "moved": F32 + 1},
+    )
+    assert result.identical == ("same",)
+    assert [item.name for item in result.added] == ["new"]
+    assert [item.name for item in result.removed] == ["gone"]
+    change = only(result.changed)
+    assert (change.name, change.kind) == ("moved", "value")
+    assert change.metrics is not None
+    assert (change.metrics.max_abs, change.metrics.mean_abs) == (1, 1)
+    assert change.metrics.rel_l2 == pytest.approx(np.sqrt(6 / 55))
+    assert not result.same
+    assert compare({"x": F32}, {"x": F32}).same
+
+
+def test_shape_and_dtype() -> None:
+    result = compare({"s": F32, "d": F32}, {"s": F32.T, "d": F32.astype(np.float64) + 0.5})
+    kinds = {item.name: item for item in result.changed}
+    assert kinds["s"].kind == "shape"
+    assert kinds["s"].metrics is None
+    assert kinds["d"].kind == "dtype"
+    metrics = kinds["d"].metrics
+    assert metrics is not None
+    assert metrics.max_abs == 0.5
+
+
+def test_a_dtype_that_cannot_be_subtracted() -> None:
+    change = only(compare({"x": strings(b"a")}, {"x": np.float32([1])}).changed)
+    assert (change.kind, change.metrics) == ("dtype", None)
+
+
+def test_the_same_values_in_another_dtype_are_a_change() -> None:
+    change = only(compare({"x": F32}, {"x": F32.astype(np.float16)}).changed)
+    assert change.metrics is not None
+    assert (change.kind, change.metrics.differing) == ("dtype", 0)
+
+
+def test_tolerance_makes_close() -> None:
+    options = {"tolerance": Tolerance(atol=0.1)}
+    result = compare({"x": F32, "y": F32}, {"x": F32 + 0.05, "y": F32 + 1}, **options)
+    assert only(result.close).name == "x"
+    assert only(result.changed).name == "y"
+    assert compare({"x": F32}, {"x": F32 + 0.05}, **options).same
+
+
+def test_selection() -> None:
+    a = {"m/w": F32, "m/w/Adam": F32, "n/w": F32, "global_step": np.int64(1)}
+    b = {name: value + 1 for name, value in a.items()}
+    assert {c.name for c in compare(a, b, match=["m/**"]).changed} == {"m/w", "m/w/Adam"}
+    assert {c.name for c in compare(a, b, exclude=["m"]).changed} == {"n/w", "global_step"}
+    result = compare(a, b, roles=["variable"])
+    assert {c.name for c in result.changed} == {"m/w", "n/w"}
+    slot = {c.name: c for c in compare(a, b).changed}["m/w/Adam"]
+    assert (slot.role, slot.owner) == ("slot", "m/w")
+
+
+def test_prefixes() -> None:
+    a = {"model/w": F32, "other": F32}
+    result = compare(
+        a, {"ema/w": F32, "other": F32}, strip_prefix_a="model/", strip_prefix_b="ema/"
+    )
+    assert result.same
+    assert result.identical == ("w", "other")
+    with pytest.raises(UsageError, match="two tensors"):
+        compare({"p/w": F32, "w": F32}, {"w": F32}, strip_prefix_a="p/")
+
+
+def test_a_damaged_tensor_does_not_hide_the_others() -> None:
+    a = memory_checkpoint({"x": F32, "y": F32}, damaged=["x"])
+    result = diff(a, memory_checkpoint({"x": F32, "y": F32 + 1}))
+    assert [bad.name for bad in result.unreadable] == ["x"]
+    assert result.unreadable[0].problems[0].code == "INP005"
+    assert only(result.changed).name == "y"
+    assert not result.same
+
+
+def test_strings_scalars_and_empty_tensors() -> None:
+    a = {"s": strings(b"a", b"b"), "empty": np.zeros((0, 3), np.float32), "one": np.float32(2)}
+    result = compare(a, {**a, "s": strings(b"a", b"c")})
+    assert only(result.changed).name == "s"
+    assert result.identical == ("empty", "one")
+
+
+# --- bundles: what the index tells ---------------------------------------------------------------
+
+
+def no_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("tensor data was read")
+
+    monkeypatch.setattr(Comparison, "run", refuse)
+
+
+def test_equal_bundles_are_told_by_their_indexes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrays = {"w": F32, "s": strings(b"x", b"yz"), "e": np.zeros(0, np.int32)}
+    a = bundle(tmp_path / "a", arrays)
+    b = bundle(tmp_path / "b", {**arrays, "a_first": np.zeros(9, np.int64)})  # other offsets
+    for path in (*tmp_path.glob("*/*.data*"),):
+        path.unlink()  # nothing but the indexes is left
+    no_reads(monkeypatch)
+    result = diff(a, b)
+    assert len(result.identical) == result.by_index == 3
+    assert [item.name for item in result.added] == ["a_first"]
+
+
+def test_full_reads_all_the_same(tmp_path: Path) -> None:
+    a, b = bundle(tmp_path / "a", {"w": F32}), bundle(tmp_path / "b", {"w": F32})
+    result = diff(a, b, DiffOptions(full=True))
+    assert (result.identical, result.by_index) == (("w",), 0)
+    data = next((tmp_path / "b").glob("*.data*"))
+    raw = bytearray(data.read_bytes())
+    raw[5] ^= 64
+    data.write_bytes(raw)
+    assert diff(a, b).same
+    damaged = diff(a, b, DiffOptions(full=True))
+    assert damaged.unreadable[0].problems[0].code == "INP005"
+    assert only(diff(a, b, DiffOptions(full=True, check=False)).changed).name == "w"
+
+
+def test_a_checksum_that_does_not_match_is_told(tmp_path: Path) -> None:
+    # Large enough for several stretches, whose checksums are put together.
+    array = np.arange(6_000_000, dtype=np.float32)
+    a, b = bundle(tmp_path / "a", {"w": array}), bundle(tmp_path / "b", {"w": array + 1})
+    change = only(diff(a, b).changed)
+    assert change.metrics is not None
+    assert change.metrics.elements == array.size
+    data = next((tmp_path / "a").glob("*.data*"))
+    with data.open("r+b") as file:
+        file.seek(20_000_000)
+        file.write(b"\x01")
+    problem = diff(a, b).unreadable[0].problems[0]
+    assert problem.code == "INP005"
+    assert problem.where is not None
+    assert problem.where.startswith(str(data))
+
+
+def test_equal_bytes_in_another_byte_order_are_not_told_by_the_index(tmp_path: Path) -> None:
+    odd = np.frombuffer(b"\x00\x01\x01\x00", np.uint8).view(np.int16)  # 256, 1
+    little = bundle(tmp_path / "a", {"x": odd})
+    big = bundle(tmp_path / "b", {"x": odd.byteswap()}, big=True)  # the same bytes
+    change = only(diff(little, big).changed)
+    assert change.metrics is not None
+    assert change.metrics.max_abs == 255
+
+
+def test_partitioned_against_whole_and_against_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    array = np.arange(40, dtype=np.float32).reshape(10, 4)
+    made = Bundle()
+    made.add_slices(b"w", array, [[(0, 3), (0, FULL)], [(3, 7), (0, FULL)]])
+    parts = Checkpoint(open_bundle(made.write(tmp_path)))
+    whole = bundle(tmp_path / "w", {"w": array})
+    assert diff(parts, whole).by_index == 0
+    assert diff(parts, whole).same
+    no_reads(monkeypatch)
+    assert diff(parts, parts).by_index == 1
+
+
+def test_a_file_that_is_cut_while_it_is_read(tmp_path: Path) -> None:
+    a = bundle(tmp_path / "a", {"w": np.ones(3_000_000, np.float32)})
+    b = bundle(tmp_path / "b", {"w": np.zeros(3_000_000, np.float32)})
+    sides = [Side(one.reader, {"w": "w"}) for one in (a, b)]
+    run = Comparison(sides[0], sides[1], [Pair("w", "w")])
+    assert sides[1].region("w") is not None
+    os.truncate(next((tmp_path / "b").glob("*.data*")), 5_000_000)
+    outcome = run.run()[0]
+    assert outcome.metrics is None
+    assert outcome.problems[0].code == "INP007"
+
+
+def test_one_thread_and_many_agree(tmp_path: Path) -> None:
+    random = np.random.default_rng(5)
+    arrays = {f"v{i}": random.normal(size=200_000).astype(np.float32) for i in range(8)}
+    arrays["half"] = arrays["v0"].astype(np.float16)
+    a = bundle(tmp_path / "a", arrays)
+    b = bundle(tmp_path / "b", {name: value * 2 for name, value in arrays.items()})
+    one = diff(a, b, DiffOptions(threads=1)).changed
+    assert one == diff(a, b, DiffOptions(threads=4)).changed
+    assert len(one) == 9
+
+
+def test_progress_adds_up(tmp_path: Path) -> None:
+    a = bundle(tmp_path / "a", {"w": F32, "i": np.int32([1])})
+    b = bundle(tmp_path / "b", {"w": F32 + 1, "i": np.int32([2])})
+    totals: list[int] = []
+    done: list[int] = []
+
+    def begin(total: int) -> Any:
+        totals.append(total)
+        return done.append
+
+    diff(a, b, progress=begin)
+    assert totals == [sum(done)] == [2 * (24 + 4)]
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 4096, 1 << 20])
+def test_combined_checksums(length: int) -> None:
+    first, second = b"some bytes", bytes(range(256)) * (length // 256) + b"x" * (length % 256)
+    assert combine(crc32c(first), crc32c(second), length) == crc32c(first + second)
