@@ -92,7 +92,7 @@ class Job:
 
 def all_jobs(setting: Setting) -> list[Job]:
     """The table of jobs, in the order in which they run."""
-    return [*tree_jobs(setting), *remap_jobs(setting)]
+    return [*tree_jobs(setting), *diff_jobs(setting), *remap_jobs(setting)]
 
 
 def tree_jobs(setting: Setting) -> list[Job]:
@@ -130,6 +130,41 @@ def tree_jobs(setting: Setting) -> list[Job]:
                     needs_tensorflow=True,
                 ),
             ),
+        ),
+    ]
+
+
+def diff_jobs(setting: Setting) -> list[Job]:
+    bert, changed = setting.checkpoint("bert"), setting.checkpoint("bert_changed")
+    index = setting.checkpoint("index")
+    datas = tuple(f"{path}.data-00000-of-00001" for path in (bert, changed))
+    return [
+        Job(
+            "diff-values",
+            "bert",
+            ("diff", bert, changed),
+            (
+                Against(
+                    "load_checkpoint, NumPy",
+                    setting.baseline("compare.py", bert, changed),
+                    Bound("faster", 20),
+                    needs_tensorflow=True,
+                ),
+                Against("cat A B", ("cat", *datas), Bound("cost", 2)),
+            ),
+            exits=(1,),
+        ),
+        Job(
+            "diff-equal",
+            "bert",
+            ("diff", bert, bert),
+            (Against("ckpttool tree", (*setting.ckpttool, "tree", bert), Bound("cost")),),
+        ),
+        Job(
+            "diff-equal-index",
+            "index",
+            ("diff", index, index),
+            (Against("ckpttool tree", (*setting.ckpttool, "tree", index), Bound("cost")),),
         ),
     ]
 

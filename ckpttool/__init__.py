@@ -45,6 +45,7 @@ __all__ = [
     "CkptError",
     "__version__",
     "collections",
+    "diff",
     "load_rules",
     "open",
     "plan_remap",

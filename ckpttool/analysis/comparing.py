@@ -19,6 +19,7 @@ from ckpttool.analysis.tallying import compare
 from ckpttool.errors import CkptError, InputError, Problem
 from ckpttool.formats.streaming import Where
 from ckpttool.storage.crc32c import combine, mask
+from ckpttool.tensors import BY_NAME
 
 if TYPE_CHECKING:
     from ckpttool.formats.streaming import Array
@@ -28,8 +29,7 @@ _STRETCH = 4 * BLOCK
 _MAX_THREADS = 4
 # Types whose elements float32 holds exactly.
 _SMALL_FLOATS = frozenset(
-    ("float16", "bfloat16", "float8_e5m2", "float8_e4m3fn", "float8_e4m3fnuz")
-    + ("float8_e4m3b11fnuz", "float8_e5m2fnuz", "float4_e2m1fn", "float32")
+    dtype.name for dtype in BY_NAME.values() if dtype.kind == "float" and dtype.itemsize <= 4
 )
 
 Progress = Callable[[int], None]  # called with the bytes that were read since the last call

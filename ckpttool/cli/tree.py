@@ -23,7 +23,9 @@ def run(
     role: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="ROLE", help="variable, slot, average, step, table, object_graph or other."
+            "--role",
+            metavar="ROLE",
+            help="variable, slot, average, step, table, object_graph or other.",
         ),
     ] = None,
     depth: Annotated[

@@ -52,7 +52,7 @@ def plain_order(node: Any) -> str | None:
     if kind.get_class() not in (h5py.h5t.FLOAT, h5py.h5t.INTEGER, h5py.h5t.OPAQUE):
         return None
     dtype = kind.dtype
-    if kind.get_class() != h5py.h5t.OPAQUE and False:
+    if kind.get_class() != h5py.h5t.OPAQUE and not kind.equal(h5py.h5t.py_create(dtype)):
         return None
     return ">" if dtype.byteorder == ">" else "<"
 

@@ -3,8 +3,9 @@
 Everything is one pass over the edges.  Sets of marks travel along the edges as the bits of an
 integer, so that thousands of questions ("does this layer feed that one?") cost one pass together.
 The backward part (what ``tf.gradients`` adds) is told by its names, lets nothing through, and says
-where the losses are: a forward op ``x`` has its gradient in ``gradients/x_grad/``, and the losses are
-those with nothing downstream that has one.  Source: ``tensorflow:python/ops/gradients_util.py``.
+where the losses are: a forward op ``x`` has its gradient in ``gradients/x_grad/``, and the losses
+are those with nothing downstream that has one.
+Source: ``tensorflow:python/ops/gradients_util.py``.
 """
 
 from __future__ import annotations
@@ -83,9 +84,7 @@ class Dataflow:
         self.graph = graph
         backward = _GRADIENT.search
         marks = b"grad"
-        own = bytearray(
-            1 if marks in name and backward(name) else 0 for name in graph.table.names
-        )
+        own = bytearray(1 if marks in name and backward(name) else 0 for name in graph.table.names)
         nodes = flow_nodes(graph, own)
         self.names = nodes.names
         self.ops = nodes.ops
@@ -201,7 +200,9 @@ class Dataflow:
         """Whether the op joins the variable with constants alone (weight decay, a scale)."""
         if self.ops[use.node] not in (b"Mul", b"RealDiv", b"ConcatV2", b"Concat"):
             return False
-        others = [source for at, (source, _) in enumerate(self.inputs(use.node)) if at != use.position]
+        others = [
+            source for at, (source, _) in enumerate(self.inputs(use.node)) if at != use.position
+        ]
         if self.ops[use.node].startswith(b"Concat"):
             return all(self._stored(source) for source in others)
         return all(self.ops[source] == b"Const" for source in others)
@@ -288,8 +289,8 @@ class Dataflow:
                 if not self._is_switch(number):
                     found.append(Root(number, 0))
             elif op in _SOURCES and not self.backward[number]:
-                outputs = {output for use in self.readers(number)
-                           for source, output in self.inputs(use.node) if source == number}  # fmt: skip
+                edges = (edge for use in self.readers(number) for edge in self.inputs(use.node))
+                outputs = {output for source, output in edges if source == number}
                 found += [Root(number, output) for output in sorted(outputs)]
         return found
 
@@ -301,7 +302,11 @@ class Dataflow:
         dtype, shape = table.attr(number, b"dtype"), table.attr(number, b"shape")
         if dtype is not None and dtype.value == _DT_BOOL:
             return True
-        if shape is not None and shape.value == () and self.ops[number] == b"PlaceholderWithDefault":
+        if (
+            shape is not None
+            and shape.value == ()
+            and self.ops[number] == b"PlaceholderWithDefault"
+        ):
             return True
         return bool(_FILE_NAMES.search(self.names[number]))
 

@@ -2,8 +2,8 @@
 
 Control edges are left out, and so are the back edges of loops (``NextIteration`` to ``Merge``, a
 ``While``'s results to its arguments): what is left says which value is computed from which within
-one pass.  What a loop hands back lies on its way out all the same (an edge to ``Exit``).  A function
-is put in once per call, so two calls of one function stay apart.
+one pass.  What a loop hands back lies on its way out all the same (an edge to ``Exit``).  A
+function is put in once per call, so two calls of one function stay apart.
 Sources: ``tensorflow:core/framework/function.proto``, ``core/ops/functional_ops.cc``.
 """
 
@@ -212,7 +212,7 @@ class _Builder:
         return FlowNodes(self._names, ops, starts, sources, outputs, own, called)
 
     def _back(self, edges: list[Edge]) -> list[Edge]:
-        """What an iteration hands to the next one, for the way out of the loop that it belongs to."""
+        """What an iteration hands to the next one, for the loop's way out."""
         switch = edges[0][0] if edges else -1
         merge = self._edges[switch][0][0] if switch >= 0 and self._edges[switch] else -1
         if merge < 0 or self._ops[merge] not in _MERGES:
@@ -277,4 +277,3 @@ def _arguments(buf: bytes, start: int, end: int, wanted: int) -> list[bytes] | N
                 return None
         names.append(name)
     return names
-

@@ -1,4 +1,4 @@
-"""What a graph does with each of its variables: computes with it, trains it, copies it, loads it."""
+"""What a graph does with each variable: computes with it, trains it, copies it, loads it."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _PLACEHOLDERS = frozenset({b"Placeholder", b"PlaceholderV2", b"PlaceholderWithDe
 _ELEMENTWISE = frozenset({
     b"Identity", b"ReadVariableOp", b"Cast", b"StopGradient", b"Mul", b"Add", b"AddV2", b"AddN",
     b"Sub", b"Neg", b"RealDiv", b"Div", b"Reshape", b"Enter", b"Exit", b"Switch", b"Merge",
-    b"Select", b"SelectV2", b"EnsureShape", b"Snapshot", b"_Arg", b"_Retval", b"Minimum", b"Maximum",
-    b"AssignSub", b"AssignAdd", b"Assign",
+    b"Select", b"SelectV2", b"EnsureShape", b"Snapshot", b"_Arg", b"_Retval", b"Minimum",
+    b"Maximum", b"AssignSub", b"AssignAdd", b"Assign",
 })  # fmt: skip
 
 
 class VariableUse(NamedTuple):
     """What happens to one variable (all its partitions together).
 
-    ``reads`` are the nodes that compute with it, those left out that only set other variables.  ``trained``: an optimizer, or an assignment
-    computed from gradients, changes it.  ``updated``: something else of the graph does (moving
-    statistics, counters).  ``fed``: it can be set from a placeholder.  ``copied_from`` are the
-    nodes of other variables that it is set from, whole or in part.  ``gradients`` counts nodes of
-    the backward part that read it.
+    ``reads`` are the nodes that compute with it, those left out that only set other variables.
+    ``trained``: an optimizer, or an assignment computed from gradients, changes it.  ``updated``:
+    something else of the graph does (moving statistics, counters).  ``fed``: it can be set from a
+    placeholder.  ``copied_from`` are the nodes of other variables that it is set from, whole or in
+    part.  ``gradients`` counts nodes of the backward part that read it.
     """
 
     nodes: tuple[int, ...]
@@ -72,10 +72,9 @@ def variable_use(flow: Dataflow, parts: Iterable[GraphVariable]) -> VariableUse 
             updated = updated or kind == "updated"
     if not nodes:
         return None
-    used = VariableUse(
+    return VariableUse(
         tuple(nodes), tuple(reads), trained, updated, fed, frozenset(copied - set(nodes)), gradients
     )
-    return used
 
 
 def _only_sets(flow: Dataflow, number: int, depth: int = 0) -> bool:
@@ -93,7 +92,10 @@ def _only_sets(flow: Dataflow, number: int, depth: int = 0) -> bool:
 
 
 def _write(flow: Dataflow, number: int, variable: int) -> tuple[str, set[int]]:
-    """``trained``, ``restored``, ``fed``, ``copied`` or ``updated``, and the variables it is from."""
+    """What kind of change a node makes, and for ``copied`` from which variables.
+
+    The other kinds are ``trained``, ``restored``, ``fed`` and ``updated``.
+    """
     if APPLIES.fullmatch(flow.ops[number]):
         return "trained", set()
     values = [source for source, _ in flow.inputs(number)[1:]]

@@ -101,7 +101,9 @@ def test_groups_keep_their_promises(entry: dict[str, Any]) -> None:
         assert all(name in names for copy in group.copies for name in copy)
         assert len({name for copy in group.copies for name in copy}) == sum(map(len, group.copies))
         assert group.evidence
-        assert all(item.text and item.certainty in ("confirmed", "inferred") for item in group.evidence)
+        assert all(
+            item.text and item.certainty in ("confirmed", "inferred") for item in group.evidence
+        )
         assert group.keep is None or 0 <= group.keep < len(group.copies)
         assert (group.cause in FIXES and bool(group.fix)) == (group.verdict == "unshared")
 
@@ -126,7 +128,8 @@ def test_real_towers_that_share(real_ckpts: Path) -> None:
     assert {item.towers for item in shared} == {("evaluation", "training", "validation")}
     assert "softmax/softmax_w" in {item.name for item in shared}
     shared = find(real_ckpts / "idx-handwriting", shared=True).shared or ()
-    assert len(shared) == 26 and {item.towers for item in shared} == {("model", "model_1")}
+    assert len(shared) == 26
+    assert {item.towers for item in shared} == {("model", "model_1")}
     # The two branches of a conditional in one batch normalization are no towers.
     assert find(real_ckpts / "empty-basename-musicnn", shared=True).shared == ()
 
@@ -145,14 +148,16 @@ def test_shared_samples_are_listed(samples: Path) -> None:
 def test_reuse_beside_the_copies_is_evidence(samples: Path) -> None:
     group = find(samples / "two_towers_batch_norm").unshared[0]
     assert any("tower/fc_1/kernel" in item.text for item in group.evidence)
-    assert group.keep == 0 and "_reuse=tf.AUTO_REUSE" in (group.fix or "")
+    assert group.keep == 0
+    assert "_reuse=tf.AUTO_REUSE" in (group.fix or "")
 
 
 def test_a_run_of_checkpoints(samples: Path) -> None:
     paths = [samples / "embedding_run" / f"model.ckpt-{step}" for step in (0, 168, 315)]
     opened = [ckpttool.open(str(path)) for path in paths]
     result = find_duplicates(opened)
-    assert result.checkpoints == tuple(map(str, paths)) and result.unshared == ()
+    assert result.checkpoints == tuple(map(str, paths))
+    assert result.unshared == ()
 
 
 # --- without a graph -------------------------------------------------------------------------
@@ -203,7 +208,9 @@ def test_the_copy_with_the_number_may_be_the_live_one() -> None:
     assert (group.verdict, group.keep) == ("unshared", 1)
 
 
-@pytest.mark.parametrize("scopes", [("cell_0", "cell_1"), ("conv_1", "conv_2"), ("layer_00", "layer_01")])
+@pytest.mark.parametrize(
+    "scopes", [("cell_0", "cell_1"), ("conv_1", "conv_2"), ("layer_00", "layer_01")]
+)
 def test_numbers_that_tensorflow_does_not_make(scopes: tuple[str, str]) -> None:
     (group,) = groups({**tower(scopes[0]), **tower(scopes[1], 1)})
     assert group.verdict == "numbered"
@@ -261,7 +268,9 @@ def test_a_scope_and_its_copies_are_one_family() -> None:
     (family,) = families(map(row, names))
     assert [member.path for member in family.members] == ["net", "net_1", "net_2"]
     assert family.members[2].names == ("net_2/a/w", "net_2/b/w")
-    assert family.complete and family.bare and not family.explicit
+    assert family.complete
+    assert family.bare
+    assert not family.explicit
 
 
 def test_numbers_inside_a_copy_may_differ() -> None:
@@ -289,16 +298,15 @@ def test_variables_in_step_belong_together() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(
-    st.lists(
-        st.text(st.sampled_from("aA_/01"), min_size=1, max_size=12), max_size=40, unique=True
-    )
+    st.lists(st.text(st.sampled_from("aA_/01"), min_size=1, max_size=12), max_size=40, unique=True)
 )
 def test_families_are_isomorphic_and_hold_a_name_once(names: list[str]) -> None:
     for family in families(map(row, names)):
         assert len(family.members) >= 2
         assert len({len(member.names) for member in family.members}) == 1
         held = [name for member in family.members for name in member.names]
-        assert len(held) == len(set(held)) and set(held) <= set(names)
+        assert len(held) == len(set(held))
+        assert set(held) <= set(names)
         for member in family.members:
             assert split_number(member.path.rpartition("/")[2])[0].casefold() == family.base
             assert all((name + "/").startswith(member.path + "/") for name in member.names)

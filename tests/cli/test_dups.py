@@ -47,9 +47,12 @@ def test_a_finding_is_exit_1_with_reasons_and_a_fix(run: Any, samples: Path) -> 
 def test_no_finding_is_exit_0_and_others_are_behind_all(run: Any, samples: Path) -> None:
     found = run(samples / "stacked_dense")
     assert found.code == 0
-    assert "stacked layers 1" in found.out and "dense_2" not in found.out
+    assert "stacked layers 1" in found.out
+    assert "dense_2" not in found.out
     found = run(samples / "stacked_dense", "--all")
-    assert found.code == 0 and "dense_2" in found.out and "Adam_1" in found.out
+    assert found.code == 0
+    assert "dense_2" in found.out
+    assert "Adam_1" in found.out
 
 
 def test_undecided_and_numbered_are_exit_0(run: Any, samples: Path) -> None:
@@ -92,7 +95,8 @@ def test_without_a_graph_it_says_so(run: Any, samples: Path, tmp_path: Path) -> 
         graph.unlink()
     found = run(folder, "--all")
     assert found.code == 0
-    assert "no graph" in found.out and "undecided" in found.out
+    assert "no graph" in found.out
+    assert "undecided" in found.out
 
 
 def test_a_mapping_keeps_the_live_copy(run: Any, samples: Path, tmp_path: Path) -> None:
@@ -116,7 +120,7 @@ def test_slots_go_with_the_copy_that_is_dropped(run: Any, samples: Path, tmp_pat
     run(source, "--write-mapping", file)
     with ckpttool.open(str(source)) as checkpoint:
         plan = plan_remap(checkpoint, load_rules(str(file)))
-        kept = {item.target for item in plan.items}
+        kept = {item.target for item in plan.steps}
         assert {name for name in checkpoint.specs if not name.startswith("tower_1/")} == kept
 
 
@@ -129,13 +133,14 @@ def test_a_choice_between_live_copies_is_left_to_people(
     assert "choose the one to keep" in found.out
     text = file.read_text(encoding="utf-8")
     with ckpttool.open(str(source)) as checkpoint:
-        assert len(plan_remap(checkpoint, load_rules(str(file))).items) == len(checkpoint.specs)
+        assert len(plan_remap(checkpoint, load_rules(str(file))).steps) == len(checkpoint.specs)
         # As the comments say: take one block, and the brackets off.
         head, _, block = text.partition("  # to keep branch_1:\n")
         chosen = head.replace("rules: []", "rules:") + block.replace("  # ", "  ")
         file.write_text(chosen, encoding="utf-8")
-        kept = {item.target for item in plan_remap(checkpoint, load_rules(str(file))).items}
-        assert "branch/fc/weights" in kept and "branch_1/fc/weights" not in kept
+        kept = {item.target for item in plan_remap(checkpoint, load_rules(str(file))).steps}
+        assert "branch/fc/weights" in kept
+        assert "branch_1/fc/weights" not in kept
         assert "branch/fc/weights/Adam" in kept
 
 
@@ -144,14 +149,18 @@ def test_names_in_a_mapping_are_taken_as_they_are(tmp_path: Path) -> None:
     from ckpttool.render.dups_mapping import mapping_text
 
     odd = ('a*/{x}"\\', 'a*_1/{x}"\\')
-    group = DuplicateGroup(tuple((name,) for name in odd), (("a*",), ("a*_1",)), "unshared", 0.9, (), 1)
+    group = DuplicateGroup(
+        tuple((name,) for name in odd), (("a*",), ("a*_1",)), "unshared", 0.9, (), 1
+    )
     text = mapping_text(DuplicatesResult(("x",), True, (group,), None))
     file = tmp_path / "m.yaml"
     file.write_text(text, encoding="utf-8")
     rules = load_rules(str(file))
     found = [rules.first(name) for name in odd]
-    assert found[0] is not None and found[0][0].template is None
-    assert found[1] is not None and found[1][0].template is not None
+    assert found[0] is not None
+    assert found[0][0].template is None
+    assert found[1] is not None
+    assert found[1][0].template is not None
     assert found[1][0].template.render(found[1][1]) == odd[0]
     assert rules.first("ab/y") is None
 
@@ -176,11 +185,17 @@ def test_names_cannot_drive_the_terminal() -> None:
 
     bad = "a\x1b[31m[bold]"
     group = DuplicateGroup(
-        ((bad,), (bad + "_1",)), ((bad,), (bad + "_1",)), "unshared", 0.9, (Evidence("names", bad),), 0
+        ((bad,), (bad + "_1",)),
+        ((bad,), (bad + "_1",)),
+        "unshared",
+        0.9,
+        (Evidence("names", bad),),
+        0,
     )
     lines = list(dups_lines(DuplicatesResult((bad,), True, (group,), None), Layout(80, False)))
     text = "\n".join("".join(part for part, _ in line) for line in lines)
-    assert "\x1b" not in text and text.isascii()
+    assert "\x1b" not in text
+    assert text.isascii()
 
 
 def test_damage_and_absence_are_exit_3(run: Any, samples: Path, tmp_path: Path) -> None:

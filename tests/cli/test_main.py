@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -34,12 +35,60 @@ def test_every_command_has_help(command: str, capsys: Capture) -> None:
     text = capsys.readouterr().out
     assert f"ckpttool {command}" in text
     assert "Usage" in text
+    # An option takes a metavar that equals its name for the name itself.
+    options = re.findall(r"--[A-Za-z][\w-]*", text)
+    assert [option for option in options if option != option.lower()] == []
 
 
 def test_root_help_lists_every_command(capsys: Capture) -> None:
     assert execute(["--help"]) == 0
     text = capsys.readouterr().out
     assert [name for name in COMMANDS if name not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (["--role", "slot"], ["net/fc/kernel/Momentum"]),
+        (["--role", "step", "--role", "average"], None),
+        (["--match", "net/**", "--exclude", "**/bias"], None),
+        (["--collection", "LOCAL"], ["seen", "total"]),
+        (["--collection", "fc_weights"], ["net/fc/kernel"]),
+        (["--collection", "GraphKeys.MODEL_VARIABLES"], ["net/moving_mean"]),
+    ],
+)
+def test_filters(
+    options: list[str], names: list[str] | None, samples: Path, capsys: Capture
+) -> None:
+    path = str(samples / "collections_variables")
+    assert execute(["tree", path, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["variables"]
+    assert execute(["tree", path, "--json", *options]) == 0
+    found = json.loads(capsys.readouterr().out)["variables"]
+    if options[0] == "--role":
+        wanted = set(options[1::2])
+        expected = [row for row in rows if row["role"] in wanted]
+    elif options[0] == "--match":
+        expected = [
+            row
+            for row in rows
+            if row["name"].startswith("net/") and not row["name"].endswith("/bias")
+        ]
+    else:
+        expected = [row for row in rows if row["name"] in (names or [])]
+    assert found == expected
+    assert found or options == ["--role", "slot"]
+
+
+def test_sort_by_size_and_depth(samples: Path, capsys: Capture) -> None:
+    path = str(samples / "numbered_layers")
+    assert execute(["tree", path, "--sort", "size", "--json"]) == 0
+    sizes = [row["bytes"] for row in json.loads(capsys.readouterr().out)["variables"]]
+    assert sizes == sorted(sizes, reverse=True)
+    assert execute(["tree", path, "--depth", "1"]) == 0
+    text = capsys.readouterr().out
+    assert "2 below" in text
+    assert "kernel" not in text
 
 
 def test_version(capsys: Capture) -> None:

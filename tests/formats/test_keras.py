@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from ckpttool.errors import CkptError, InputError
-from ckpttool.formats import keras_archive, zip_file
+from ckpttool.formats import _h5, keras_archive, zip_file
 from ckpttool.formats.arrays import ArrayReader
 from ckpttool.formats.keras_archive import ArchiveReader, open_archive
 from ckpttool.formats.keras_legacy import LegacyReader, open_legacy
@@ -103,6 +103,8 @@ def test_shapes_texts_and_bfloat16(tmp_path: Path) -> None:
         file["vars/6"] = h5py.Empty("f4")
         file["vars/7"] = np.zeros(2, [("a", "i4"), ("b", "f4")])
         file["vars/8"] = np.ones((3, 1, 2, 2))
+        file["vars/9"] = halves.view("V2")
+        file["vars/9"].attrs["dtype"] = "float32"  # which it cannot be
     with keras(path) as reader:
         assert reader.read("vars/0").tolist() == 2.5
         assert reader.read("vars/1").shape == (0, 4)
@@ -111,7 +113,7 @@ def test_shapes_texts_and_bfloat16(tmp_path: Path) -> None:
         assert reader.specs["vars/4"].dtype == "bfloat16"
         np.testing.assert_array_equal(reader.read("vars/4"), halves)
         np.testing.assert_array_equal(joined(reader, "vars/8", 16), np.ones((3, 1, 2, 2)))
-        for name in ("vars/5", "vars/6", "vars/7"):
+        for name in ("vars/5", "vars/6", "vars/7", "vars/9"):
             with pytest.raises(InputError) as caught:
                 reader.read(name)
             assert caught.value.problems[0].code == "INP011"
@@ -240,9 +242,9 @@ def test_legacy_claims_and_surplus(tmp_path: Path) -> None:
 def test_plain_hdf5_is_listed_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "m.hdf5"
     with h5py.File(path, "w") as file:
-        file["b/x"], file["a"] = np.zeros(2), np.ones(3)
+        file["b/10"], file["b/9"], file["a"] = np.zeros(2), np.zeros(1), np.ones(3)
     with open_located(locate(str(path))) as reader:
-        assert list(reader.specs) == ["a", "b/x"]
+        assert list(reader.specs) == ["a", "b/9", "b/10"]
         assert reader.info.format == "keras-h5"
 
 
@@ -334,6 +336,22 @@ def test_a_dataset_of_nothing_but_fill_is_a_bomb(tmp_path: Path) -> None:
                     use(name)
                 assert caught.value.problems[0].code == "INP009"
         assert reader.read("layers/good").tolist() == [0, 1, 2]
+
+
+def test_stored_chunks_that_are_too_large_and_unknown_filters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "m.weights.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("layers/x", data=np.arange(1000), chunks=(1000,), compression="gzip")
+    for cap, code in (("MAX_CHUNK_BYTES", "INP009"), ("_FILTERS", "INP011")):
+        with monkeypatch.context() as patch, keras(path) as reader:
+            patch.setattr(_h5, cap, 7999 if cap == "MAX_CHUNK_BYTES" else {2})
+            with pytest.raises(CkptError) as caught:
+                reader.read("layers/x")
+            assert caught.value.problems[0].code == code
+            patch.undo()
+            assert reader.read("layers/x").tolist() == list(range(1000))
 
 
 def test_damage_in_one_dataset_leaves_the_others(tmp_path: Path) -> None:
@@ -461,7 +479,7 @@ def test_deflated_weights_with_a_flipped_byte(tmp_path: Path) -> None:
     [
         ([("config.json", b"{}"), ("model.weights.npz", b"x")], "INP011"),
         ([("config.json", b"{}")], "INP012"),
-        ([("model.weights.h5", b"1"), ("model.weights.h5", b"2")], "INP004"),
+        ([("model.weights.h5", weights()), ("model.weights.h5", weights())], "INP004"),
         ([("model.weights.h5", b"no HDF5")], "INP004"),
         ([("../model.weights.h5", b"1")], "INP012"),
     ],

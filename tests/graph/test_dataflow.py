@@ -35,7 +35,9 @@ def _node(line: str) -> str:
 
 def function(name: str, arguments: str, results: dict[str, str], *nodes: str) -> str:
     """A library with one function."""
-    signature = "".join(f'input_arg {{ name: "{item}" type: DT_FLOAT }} ' for item in arguments.split())
+    signature = "".join(
+        f'input_arg {{ name: "{item}" type: DT_FLOAT }} ' for item in arguments.split()
+    )
     signature += "".join(f'output_arg {{ name: "{item}" type: DT_FLOAT }} ' for item in results)
     ret = "".join(f'ret {{ key: "{key}" value: "{value}" }} ' for key, value in results.items())
     body = "".join(f"node_def {{ {_node(node)} }} " for node in nodes)
@@ -72,7 +74,9 @@ def test_a_variable_that_is_trained() -> None:
     made = graph(*TRAINED)
     flow = Dataflow(made)
     found = use(made, "w")
-    assert found.trained and not found.updated and not found.fed
+    assert found.trained
+    assert not found.updated
+    assert not found.fed
     assert [flow.name(read.node) for read in found.reads] == ["y"]
     assert [flow.name(number) for number in flow.losses] == ["loss"]
     assert [flow.name(root.node) for root in flow.roots] == ["x"]
@@ -86,7 +90,9 @@ def test_the_backward_part_lets_nothing_through() -> None:
 
 def test_an_optimizer_written_by_hand_trains() -> None:
     nodes = [node for node in TRAINED if not node.startswith("update")]
-    made = graph(*nodes, "step Mul gradients/y_grad/MatMul lr", "new Sub w/read step", "set Assign w new")
+    made = graph(
+        *nodes, "step Mul gradients/y_grad/MatMul lr", "new Sub w/read step", "set Assign w new"
+    )
     assert use(made, "w").trained
 
 
@@ -96,7 +102,7 @@ def test_copies_averages_and_statistics() -> None:
         "keep Mul b/read tau", "take Mul a/read tau", "new Add keep take", "set Assign b new",
         "m VariableV2", "m/read Identity m", "x Placeholder", "y MatMul x a/read", "mean Mean y",
         "off Sub m/read mean", "update AssignSub m off",
-        "p VariableV2", "value Placeholder", "load Assign p value",
+        "p VariableV2", "zero Const", "init Assign p zero", "value Placeholder", "load Assign p value",
     )  # fmt: skip
     flow = Dataflow(made)
     soft = use(made, "b")
@@ -104,8 +110,10 @@ def test_copies_averages_and_statistics() -> None:
     assert not soft.reads  # what only goes into variables computes nothing
     moving = use(made, "m")
     # Computed from data that went through `a`: no copy of `a`.
-    assert moving.updated and not moving.copied_from
-    assert use(made, "p").fed and not use(made, "p").updated
+    assert moving.updated
+    assert not moving.copied_from
+    assert use(made, "p").fed
+    assert not use(made, "p").updated
     assert [flow.name(read.node) for read in use(made, "a").reads] == ["y"]
 
 
@@ -140,11 +148,14 @@ def test_functions_are_put_in_once_per_call() -> None:
 
 
 def test_outputs_of_a_call_are_told_apart() -> None:
-    body = function(
-        "f", "a b", {"first": "p:y:0", "second": "q:y:0"}, "p Relu a", "q Tanh b"
-    )
+    body = function("f", "a b", {"first": "p:y:0", "second": "q:y:0"}, "p Relu a", "q Tanh b")
     made = graph(
-        "x Placeholder", "z Placeholder", "call f x z", "one Relu call", "two Relu call:1", library=body
+        "x Placeholder",
+        "z Placeholder",
+        "call f x z",
+        "one Relu call",
+        "two Relu call:1",
+        library=body,
     )
     flow = Dataflow(made)
     assert above(flow, "one", "x", "z") == {"x"}
@@ -152,7 +163,9 @@ def test_outputs_of_a_call_are_told_apart() -> None:
 
 
 def test_branches_of_a_conditional_meet() -> None:
-    library = function("t", "a", {"o": "p:y:0"}, "p Relu a") + function("e", "a", {"o": "q:y:0"}, "q Tanh a")
+    library = function("t", "a", {"o": "p:y:0"}, "p Relu a") + function(
+        "e", "a", {"o": "q:y:0"}, "q Tanh a"
+    )
     made = graph(
         "c Placeholder", "x Placeholder",
         "if If c x then_branch=func{name:'t'} else_branch=func{name:'e'}", "end Relu if",
@@ -169,7 +182,9 @@ def test_a_function_that_calls_itself_ends() -> None:
 
 
 def test_what_is_not_here_is_left_out() -> None:
-    flow = Dataflow(graph("a Relu nowhere:3 ^gone", "b PartitionedCall a f=func{name:'gone'}", "c Relu b"))
+    flow = Dataflow(
+        graph("a Relu nowhere:3 ^gone", "b PartitionedCall a f=func{name:'gone'}", "c Relu b")
+    )
     assert above(flow, "c", "a") == {"a"}
 
 
@@ -182,9 +197,13 @@ def test_a_cycle_ends() -> None:
 def test_switches_are_no_data() -> None:
     flow = Dataflow(
         graph(
-            "flag Placeholder dtype=type:DT_BOOL", "x Placeholder dtype=type:DT_FLOAT",
-            "save/Const PlaceholderWithDefault", "it IteratorGetNext", "p Relu it", "q Relu it:1",
-        )  # fmt: skip
+            "flag Placeholder dtype=type:DT_BOOL",
+            "x Placeholder dtype=type:DT_FLOAT",
+            "save/Const PlaceholderWithDefault",
+            "it IteratorGetNext",
+            "p Relu it",
+            "q Relu it:1",
+        )
     )
     assert [(flow.name(root.node), root.output) for root in flow.roots] == [
         ("x", 0), ("it", 0), ("it", 1),
@@ -194,10 +213,16 @@ def test_switches_are_no_data() -> None:
 def test_the_loss_is_what_nothing_after_it_has_a_gradient() -> None:
     flow = Dataflow(
         graph(
-            "x Placeholder", "h Relu x", "same Identity h", "loss Mean same", "log Log loss",
-            "train/gradients/h_grad/A Relu loss", "train/gradients/loss_grad/B Relu loss",
-            "other Mean h", "gradients_1/other_grad/C Relu other",
-        )  # fmt: skip
+            "x Placeholder",
+            "h Relu x",
+            "same Identity h",
+            "loss Mean same",
+            "log Log loss",
+            "train/gradients/h_grad/A Relu loss",
+            "train/gradients/loss_grad/B Relu loss",
+            "other Mean h",
+            "gradients_1/other_grad/C Relu other",
+        )
     )
     assert sorted(flow.name(number) for number in flow.losses) == ["loss", "other"]
 
@@ -206,10 +231,14 @@ def test_the_loss_is_what_nothing_after_it_has_a_gradient() -> None:
 @given(st.integers(0, 2**32), st.integers(2, 40))
 def test_reachability_agrees_with_a_plain_walk(seed: int, size: int) -> None:
     draw = random.Random(seed)  # noqa: S311
-    inputs = [[draw.randrange(n) for _ in range(draw.randrange(3))] if n else [] for n in range(size)]
+    inputs = [
+        [draw.randrange(n) for _ in range(draw.randrange(3))] if n else [] for n in range(size)
+    ]
     order = list(range(size))
     draw.shuffle(order)  # a graph's nodes come in any order
-    flow = Dataflow(graph(*(" ".join([f"n{n}", "Relu", *(f"n{i}" for i in inputs[n])]) for n in order)))
+    flow = Dataflow(
+        graph(*(" ".join([f"n{n}", "Relu", *(f"n{i}" for i in inputs[n])]) for n in order))
+    )
     marked = [n for n in range(size) if draw.random() < 0.5]
     reach: list[set[int]] = []
     for n in range(size):

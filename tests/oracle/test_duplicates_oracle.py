@@ -112,10 +112,12 @@ def test_a_test_tower_that_was_never_trained(look: Any) -> None:
     assert (group.verdict, group.keep, group.cause) == ("unshared", 0, "variable_in_scope")
     assert group.confidence >= 0.95
     assert group.scopes == (("net",), ("net_1",))
-    assert group.copies[1][0] == "net_1/one/biases" and len(group.copies[1]) == 4
+    assert group.copies[1][0] == "net_1/one/biases"
+    assert len(group.copies[1]) == 4
     assert any("net_1 is as its initializer makes it" in e.text for e in group.evidence)
     assert {"training", "dataflow", "construction", "values"} <= kinds(group)
-    assert group.fix is not None and "AUTO_REUSE" in group.fix
+    assert group.fix is not None
+    assert "AUTO_REUSE" in group.fix
 
 
 def test_several_checkpoints_show_which_copy_moves(look: Any) -> None:
@@ -148,7 +150,8 @@ def test_layers_at_the_top_are_one_group_of_two_towers(look: Any) -> None:
     group = only(look(build))
     assert group.verdict == "unshared"
     assert group.scopes == (("conv", "conv_1", "out"), ("conv_2", "conv_3", "out_1"))
-    assert group.cause == "default_name" and group.keep == 0
+    assert group.cause == "default_name"
+    assert group.keep == 0
 
 
 def test_a_cell_that_ran_three_times(look: Any) -> None:
@@ -181,7 +184,9 @@ def test_a_graph_that_does_not_train_but_whose_values_tell(look: Any) -> None:
     def load(v1: Any, session: Any) -> None:
         for variable in v1.global_variables():
             if variable.op.name.startswith("net/"):
-                variable.load(np.linspace(-1, 1, np.prod(variable.shape)).reshape(variable.shape), session)
+                variable.load(
+                    np.linspace(-1, 1, np.prod(variable.shape)).reshape(variable.shape), session
+                )
 
     group = only(look(build, after=load))
     assert (group.verdict, group.keep) == ("unshared", 0)
@@ -238,7 +243,8 @@ def test_a_target_network_that_is_assigned(look: Any, tau: float) -> None:
         return tf.matmul(tf.nn.relu(tf.matmul(data(v1, tf, "x"), w) + b), v) + c
 
     group = only(look(build))
-    assert wanted(group) == "numbered" and "sync" in kinds(group)
+    assert wanted(group) == "numbered"
+    assert "sync" in kinds(group)
 
 
 def test_an_opponent_that_is_set_from_placeholders(look: Any) -> None:
@@ -273,7 +279,8 @@ def test_branches_and_heads_over_one_tensor(look: Any) -> None:
         return sgd(v1, tf, tf.add_n([raw(v1, tf, x, 2, "head") for _ in range(3)]))
 
     group = only(look(build))
-    assert wanted(group) == "numbered" and len(group.copies) == 3
+    assert wanted(group) == "numbered"
+    assert len(group.copies) == 3
 
 
 def test_inception_branches_of_tf_variable(look: Any) -> None:
@@ -282,7 +289,8 @@ def test_inception_branches_of_tf_variable(look: Any) -> None:
     def build(tf: Any, v1: Any) -> Any:
         x = data(v1, tf, "x")
         ends = [
-            raw(v1, tf, tf.nn.relu(raw(v1, tf, f(x), 6, "conv")), 6, "pool") for f in (tf.sin, tf.cos)
+            raw(v1, tf, tf.nn.relu(raw(v1, tf, f(x), 6, "conv")), 6, "pool")
+            for f in (tf.sin, tf.cos)
         ]
         return sgd(v1, tf, tf.concat(ends, 1))
 
@@ -371,7 +379,8 @@ def test_side_by_side_in_called_functions(look: Any) -> None:
                 tf.identity(layer(data(v1, tf, name), w), name="output")
 
     group = only(look(build, times=0))
-    assert wanted(group) == "undecided" and "neither" not in group.evidence[0].text
+    assert wanted(group) == "undecided"
+    assert "neither" not in group.evidence[0].text
 
 
 def test_partitioned_copies_that_are_stacked(look: Any) -> None:
@@ -385,7 +394,8 @@ def test_partitioned_copies_that_are_stacked(look: Any) -> None:
         return sgd(v1, tf, y)
 
     group = only(look(build))
-    assert wanted(group) == "stacked" and group.copies == (("block/kernel",), ("block_1/kernel",))
+    assert wanted(group) == "stacked"
+    assert group.copies == (("block/kernel",), ("block_1/kernel",))
 
 
 def test_averages_of_unshared_looking_names(look: Any) -> None:
@@ -431,7 +441,8 @@ def test_without_a_graph_one_checkpoint_is_not_enough(look: Any) -> None:
         return v1.train.AdamOptimizer(0.1).minimize(loss)
 
     group = only(look(build, meta=False))
-    assert wanted(group) == "undecided" and "unknown" in kinds(group)
+    assert wanted(group) == "undecided"
+    assert "unknown" in kinds(group)
 
 
 def test_shared_towers_are_listed_and_steps_of_a_recurrence_are_not(look: Any) -> None:

@@ -1,7 +1,7 @@
 """Find variables that should have been shared and were not.
 
-Names give the candidates, the graph's dataflow, its train op, the slots and the values the evidence,
-and explicit rules the verdict.
+Names give the candidates; the graph's dataflow, its train op, the slots and the values give the
+evidence, and explicit rules the verdict.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from ckpttool.analysis.duplicates.model import (
 from ckpttool.analysis.duplicates.relate import Group, groups_by_dataflow, groups_by_names
 from ckpttool.analysis.duplicates.shared import shared_variables
 from ckpttool.analysis.duplicates.slots import slot_groups
+from ckpttool.analysis.duplicates.structure import by_structure
 from ckpttool.analysis.duplicates.values import Values
-from ckpttool.analysis.duplicates.verdict import by_structure, judge
+from ckpttool.analysis.duplicates.verdict import judge
 from ckpttool.analysis.duplicates.words import background
 from ckpttool.errors import CkptError
 from ckpttool.names import natural_key

@@ -123,8 +123,8 @@ def _from_graph(context: Context, group: Group, at: int, copy: Copy) -> None:
 def made_by(variable: GraphVariable) -> str:
     """``tf.Variable`` or ``get_variable``, by where the initial value was made.
 
-    ``get_variable``, ``tf.layers`` and Keras make it under ``<name>/Initializer/``; a value that was
-    handed to ``tf.Variable`` lies outside of the variable's own name.
+    ``get_variable``, ``tf.layers`` and Keras make it under ``<name>/Initializer/``; a value that
+    was handed to ``tf.Variable`` lies outside of the variable's own name.
     """
     told = variable.made_by
     if told is not None:
@@ -144,9 +144,7 @@ def _has_ops(context: Context, scope: str, variables: set[str]) -> bool:
         return False
     own = {encode_name(name) for name in variables}
     inner = tuple(name + b"/" for name in own)
-    return any(
-        name not in own and not name.startswith(inner) for name in context.ops_under(scope)
-    )
+    return any(name not in own and not name.startswith(inner) for name in context.ops_under(scope))
 
 
 def _shared_neighbours(context: Context, copies: list[Copy]) -> tuple[str, ...]:

@@ -7,8 +7,8 @@ from ckpttool.names import printable
 FIXES: dict[str, str] = {
     "variable_in_scope": (
         "tf.Variable never shares. Make the variables with tf.get_variable inside "
-        "tf.variable_scope({scope!r}, reuse=tf.AUTO_REUSE), or wrap the function that builds the tower "
-        "in tf.make_template({scope!r}, build) and call the template for each input. Where the "
+        "tf.variable_scope({scope!r}, reuse=tf.AUTO_REUSE), or wrap the function that builds the "
+        "tower in tf.make_template({scope!r}, build) and call the template for each input. Where the "
         "code cannot be changed, a variable_scope with a custom_getter does not reach tf.Variable: "
         "pass getter=tf.get_variable to the builder instead."
     ),
@@ -46,4 +46,3 @@ FIXES: dict[str, str] = {
 def fix_for(cause: str, scope: str) -> str:
     """The code to change for a cause; ``scope`` is the first copy's."""
     return FIXES[cause].replace("{scope!r}", repr(printable(scope)))
-

@@ -15,8 +15,8 @@ class Evidence:
     """One reason, in plain words.
 
     ``kind`` is ``names construction dataflow training sync slots values checkpoints`` or
-    ``unknown`` (what could not be looked at).  ``certainty`` is ``confirmed`` where the graph or the
-    values show it, ``inferred`` where names and shapes suggest it.
+    ``unknown`` (what could not be looked at).  ``certainty`` is ``confirmed`` where the graph or
+    the values show it, ``inferred`` where names and shapes suggest it.
     """
 
     kind: str

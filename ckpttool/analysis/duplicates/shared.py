@@ -22,9 +22,7 @@ _MERGES = frozenset((b"Merge", b"RefMerge", b"_Retval"))
 _MAX_READERS = 512  # of one variable
 
 
-def shared_variables(
-    flow: Dataflow, uses: Mapping[str, VariableUse]
-) -> tuple[SharedVariable, ...]:
+def shared_variables(flow: Dataflow, uses: Mapping[str, VariableUse]) -> tuple[SharedVariable, ...]:
     """Every variable with readers in two towers or more, with the scopes that read it."""
     wanted: list[tuple[str, list[int]]] = []
     for name, use in uses.items():

@@ -47,7 +47,9 @@ def _group(where: str, base: str, copies: dict[str, list[VariableRow]]) -> Dupli
         copies=tuple(
             tuple(sorted((row.name for row in rows), key=natural_key)) for rows in members
         ),
-        scopes=tuple((f"{prefix}{base}_{digits}" if digits else prefix + base,) for digits in order),
+        scopes=tuple(
+            (f"{prefix}{base}_{digits}" if digits else prefix + base,) for digits in order
+        ),
         verdict="slot",
         confidence=0.95 if certainty == CONFIRMED else 0.85,
         evidence=tuple(evidence),

@@ -7,6 +7,7 @@ over a bounded sample, so the answer is "as if", never "certainly".
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -137,9 +138,7 @@ class Values:
             yield chunk.array
 
 
-def _fits_normal(
-    sample: np.ndarray[Any, Any], mean: float, deviation: float, *, cut: bool
-) -> bool:
+def _fits_normal(sample: np.ndarray[Any, Any], mean: float, deviation: float, *, cut: bool) -> bool:
     if not math.isfinite(mean) or not deviation > 0:
         return False
     off = abs(sample - mean) / deviation
@@ -211,9 +210,7 @@ def _streamed(checkpoint: Checkpoint, name: str, other: Checkpoint, other_name: 
 def moved_between(checkpoints: Sequence[Checkpoint], name: str) -> bool | None:
     """Whether a variable changed anywhere in a row of checkpoints; None if it is not in two."""
     known = [checkpoint for checkpoint in checkpoints if name in checkpoint.specs]
-    answers = [
-        same_values(one, name, two, name) for one, two in zip(known, known[1:], strict=False)
-    ]
+    answers = [same_values(one, name, two, name) for one, two in itertools.pairwise(known)]
     if not answers or None in answers:
         return True if False in answers else None
     return False in answers

@@ -6,12 +6,10 @@ variables unshared that were meant to be apart is the worse mistake.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 from ckpttool.analysis.duplicates.facts import GET_VARIABLE, TF_VARIABLE, Facts
 from ckpttool.analysis.duplicates.model import INFERRED, Evidence
-from ckpttool.analysis.duplicates.relate import MIXED, PARALLEL, SERIES, UNKNOWN, UNREAD
+from ckpttool.analysis.duplicates.relate import PARALLEL, UNKNOWN, UNREAD
+from ckpttool.analysis.duplicates.structure import Judgement, Rule, alive
 from ckpttool.analysis.duplicates.values import INITIAL, MOVED
 from ckpttool.analysis.duplicates.words import and_list, named
 
@@ -20,28 +18,6 @@ _WANTED = frozenset((
     "agent", "critic", "ensemble", "expert", "head", "member", "opponent", "player",
     "student", "target", "teacher", "worker",
 ))  # fmt: skip
-
-
-class Judgement(NamedTuple):
-    """A verdict before it is dressed: ``keep`` is the live copy, ``cause`` a key of the fixes."""
-
-    verdict: str
-    confidence: float
-    evidence: tuple[Evidence, ...]
-    keep: int | None = None
-    cause: str | None = None
-
-
-Rule = Callable[[Facts], Judgement | None]
-
-
-def by_structure(facts: Facts) -> Judgement | None:
-    """What needs no values: copies that are set from each other, stacked, or numbered by hand."""
-    for rule in (_objects, _synced, _series, _explicit, _spelling, _mixed, _same_inputs):
-        found = rule(facts)
-        if found is not None:
-            return found
-    return None
 
 
 def judge(facts: Facts) -> Judgement:
@@ -62,91 +38,7 @@ def judge(facts: Facts) -> Judgement:
     return _undecided(facts)
 
 
-# --- rules that need no values ---------------------------------------------------------------
-
-
-def _objects(facts: Facts) -> Judgement | None:
-    if not facts.objects:
-        return None
-    text = (
-        "the names are those of the program's objects: one object that is used twice is saved under "
-        "one name"
-    )
-    return Judgement("numbered", 0.7, (Evidence("names", text, INFERRED),))
-
-
-def _synced(facts: Facts) -> Judgement | None:
-    if not facts.synced:
-        return None
-    source, target = facts.synced[0]
-    text = (
-        f"an op of the graph sets {named(facts, target)} from {named(facts, source)}: "
-        "a target network, an average or a copy that is kept in step"
-    )
-    return Judgement("numbered", 0.95, (Evidence("sync", text),))
-
-
-def _series(facts: Facts) -> Judgement | None:
-    if facts.group.kind != SERIES:
-        return None
-    text = f"{named(facts, 0)} feeds {named(facts, 1)}: layers of one network, one after the other"
-    if len(facts.copies) > 2:
-        text = f"the {len(facts.copies)} feed one another: layers of one network"
-    return Judgement("stacked", 0.95, (Evidence("dataflow", text),))
-
-
-def _explicit(facts: Facts) -> Judgement | None:
-    if not facts.group.explicit:
-        return None
-    text = (
-        "the program numbered them itself: where TensorFlow numbers a name, the first has no "
-        "number and the second is _1"
-    )
-    return Judgement("numbered", 0.85, (Evidence("names", text, INFERRED),))
-
-
-def _spelling(facts: Facts) -> Judgement | None:
-    """Names that differ by case are two names, which TensorFlow had to number."""
-    spelled = {member.spelled for copy in facts.group.copies for member in copy}
-    parents = {member.path.rpartition("/")[0] for copy in facts.group.copies for member in copy}
-    folded = {item.casefold() for item in spelled}
-    if len(spelled) == len(folded) and len(parents) == len({item.casefold() for item in parents}):
-        return None
-    text = (
-        "the names differ by case as well: TensorFlow numbers a name that another one equals "
-        "without regard to case"
-    )
-    return Judgement("numbered", 0.8, (Evidence("names", text, INFERRED),))
-
-
-def _mixed(facts: Facts) -> Judgement | None:
-    if facts.group.kind != MIXED:
-        return None
-    text = "some of them feed each other and some do not: layers and branches of one network"
-    return Judgement("stacked", 0.7, (Evidence("dataflow", text),))
-
-
-def _same_inputs(facts: Facts) -> Judgement | None:
-    """Several over the very same tensor, treated alike: heads, branches, an ensemble."""
-    entries = facts.copies[0].entries
-    if facts.group.kind != PARALLEL or not entries:
-        return None
-    if any(copy.entries != entries for copy in facts.copies):
-        return None
-    if len({_alive(facts, at) for at in range(len(facts.copies))}) > 1:
-        return None  # one is trained and another is not
-    text = (
-        "all of them are computed from the same tensor, side by side: branches, heads or an ensemble"
-    )
-    return Judgement("numbered", 0.8, (Evidence("dataflow", text),))
-
-
 # --- rules for copies side by side -----------------------------------------------------------
-
-
-def _alive(facts: Facts, at: int) -> bool:
-    copy = facts.copies[at]
-    return copy.trained and (bool(copy.losses) or not facts.losses)
 
 
 def _leftover(facts: Facts) -> Judgement | None:
@@ -164,11 +56,11 @@ def _one_trained(facts: Facts) -> Judgement | None:
     """One copy is trained, another one is computed with and never changes."""
     if not facts.trains:
         return None
-    alive = [at for at in range(len(facts.copies)) if _alive(facts, at)]
+    living = [at for at in range(len(facts.copies)) if alive(facts, at)]
     still = [at for at, copy in enumerate(facts.copies) if not copy.trained and not copy.updated]
-    if not alive or not still or len(alive) + len(still) < len(facts.copies):
+    if not living or not still or len(living) + len(still) < len(facts.copies):
         return None
-    idle, live = still[0], alive[0]
+    idle, live = still[0], living[0]
     copy = facts.copies[idle]
     evidence = [
         Evidence(
@@ -191,7 +83,7 @@ def _one_trained(facts: Facts) -> Judgement | None:
         confidence -= 0.2
         text = f"{named(facts, idle)} holds other values than its initializer's: it was loaded"
         evidence.append(Evidence("values", text))
-    keep = live if len(alive) == 1 else None
+    keep = live if len(living) == 1 else None
     return Judgement("unshared", confidence, tuple(evidence), keep, cause_of(facts))
 
 
@@ -212,7 +104,9 @@ def _meant(facts: Facts, idle: int, live: int) -> Evidence | None:
     if copy.moved:
         return Evidence("checkpoints", f"{name} changes between the checkpoints all the same")
     if copy.state == MOVED and not _entered_again(facts, idle):
-        return Evidence("values", f"{name} holds other values than its initializer's: it was loaded")
+        return Evidence(
+            "values", f"{name} holds other values than its initializer's: it was loaded"
+        )
     if _wanted(facts):
         return Evidence("names", "the name says that several are wanted", INFERRED)
     return None
@@ -277,7 +171,7 @@ def _anonymous(facts: Facts) -> bool:
 def _one_loss(facts: Facts) -> Judgement | None:
     """All trained, on different data, by one loss: a Siamese or GAN tower that was built twice."""
     copies = facts.copies
-    if not all(_alive(facts, at) for at in range(len(copies))) or not facts.losses:
+    if not all(alive(facts, at) for at in range(len(copies))) or not facts.losses:
         return None
     evidence = [Evidence("training", "all of them are trained")]
     if not frozenset.intersection(*[copy.losses for copy in copies]):
@@ -306,7 +200,7 @@ def _one_loss(facts: Facts) -> Judgement | None:
 
 
 def _one_tower(facts: Facts) -> bool:
-    """Whether each copy is one scope of several layers, made of tf.Variable by entering it again."""
+    """Whether each copy is one scope of several layers, of tf.Variable and entered again."""
     return all(
         len(copy.scopes) == 1
         and copy.made_by == TF_VARIABLE
@@ -431,4 +325,3 @@ def cause_of(facts: Facts) -> str:
     if facts.shared:
         return "layer_object"
     return "default_name" if facts.has_graph else "not_known"
-

@@ -59,9 +59,8 @@ def _construction(facts: Facts) -> list[Evidence]:
         text = f"{and_list(scopes)} is the scope {base} entered again: it holds ops of its own too"
         found.append(Evidence("construction", text, INFERRED))
     if facts.shared:
-        text = (
-            f"{and_list(list(facts.shared))} is read from both scopes: reuse worked there, and not here"
-        )
+        names = and_list(list(facts.shared))
+        text = f"{names} is read from both scopes: reuse worked there, and not here"
         found.append(Evidence("construction", text))
     return found
 
@@ -92,7 +91,8 @@ def _values(facts: Facts) -> list[Evidence]:
     moving = [at for at, copy in enumerate(copies) if copy.moved]
     for at, copy in enumerate(copies):
         if copy.moved is False and moving:
-            text = f"{named(facts, moving[0])} changes between the checkpoints, {named(facts, at)} does not"
+            live, still = named(facts, moving[0]), named(facts, at)
+            text = f"{live} changes between the checkpoints, {still} does not"
             found.append(Evidence("checkpoints", text))
     if facts.group.kind == UNREAD and facts.has_graph:
         found.append(Evidence("unknown", "the graph has no op that would show what they are for"))
