@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -36,12 +36,12 @@ class MemoryReader:
     ) -> None:
         self.arrays: dict[str, Array] = {name: _array(value) for name, value in arrays.items()}
         given = dict(dtypes or {})
-        self.specs = {
+        self.specs: Mapping[str, TensorSpec] = {
             name: TensorSpec(name, given.get(name) or _dtype(array), array.shape)
             for name, array in self.arrays.items()
         }
         self._parts = dict(parts or {})
-        self.partitioned = frozenset(self._parts)
+        self.partitioned: Collection[str] = frozenset(self._parts)
         self._damaged = frozenset(damaged)
         self.reads: list[str] = []
         self.largest_chunk = 0  # elements
@@ -64,12 +64,15 @@ class MemoryReader:
 
     def read(self, name: str) -> Array:
         """A copy of the array."""
-        return self._opened(name).copy()
+        copy: Array = self._opened(name).copy()
+        return copy
 
     def read_slice(self, name: str, index: int) -> Array:
         """A copy of one block of rows."""
         part = self.slices(name)[index]
-        return self._opened(name)[part.start[0] : part.start[0] + part.shape[0]].copy()
+        rows = slice(part.start[0], part.start[0] + part.shape[0])
+        copy: Array = self._opened(name)[rows].copy()
+        return copy
 
     def chunks(self, name: str, max_bytes: int = CHUNK_BYTES) -> Iterator[Chunk]:
         """Pieces that do not end where rows do."""

@@ -26,7 +26,9 @@ def run(
     exclude: ExcludeOption = None,
     role: Annotated[
         list[str] | None,
-        typer.Option("--role", metavar="ROLE", help="Only this role: variable, slot, average, step, …"),
+        typer.Option(
+            "--role", metavar="ROLE", help="Only this role: variable, slot, average, step, …"
+        ),
     ] = None,
     rtol: Annotated[float, typer.Option(min=0, help="Close if |a-b| <= atol + rtol*|b|.")] = 0.0,
     atol: Annotated[float, typer.Option(min=0, help="See --rtol.")] = 0.0,

@@ -132,9 +132,7 @@ def _overlap(slices: Sequence[Slice]) -> tuple[Slice, Slice] | None:
     for first, second in combinations(slices, 2):
         if all(
             a < b + d and b < a + c
-            for a, c, b, d in zip(
-                first.start, first.shape, second.start, second.shape, strict=True
-            )
+            for a, c, b, d in zip(first.start, first.shape, second.start, second.shape, strict=True)
         ):
             return first, second
     return None

@@ -173,7 +173,7 @@ def _summary(result: DuplicatesResult, every: bool) -> Iterator[Line]:
     if not result.has_graph:
         yield [
             (
-                "no graph (.meta) here: names, slots and values alone hardly tell layers from copies",
+                "no graph (.meta) here: names, slots and values hardly tell layers from copies",
                 "warn",
             )
         ]

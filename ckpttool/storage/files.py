@@ -80,9 +80,7 @@ def read_all(path: str, cap: int, files: Files | None = None) -> bytes:
     try:
         if source.size > cap:
             raise InputError(
-                Problem(
-                    "INP009", "the file is too large", path, f"{source.size} bytes", f"≤ {cap}"
-                )
+                Problem("INP009", "the file is too large", path, f"{source.size} bytes", f"≤ {cap}")
             )
         return source.pread(0, source.size)
     finally:

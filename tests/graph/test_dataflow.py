@@ -62,9 +62,9 @@ def use(made: MetaGraph, name: str) -> VariableUse:
 
 
 TRAINED = (
-    "x Placeholder", "w VariableV2", "w/init Const", "w/Assign Assign w w/init", "w/read Identity w",
-    "y MatMul x w/read", "loss Mean y",
-    "gradients/loss_grad/Tile Tile loss", "gradients/y_grad/MatMul MatMul gradients/loss_grad/Tile x",
+    "x Placeholder", "w VariableV2", "w/init Const", "w/Assign Assign w w/init",
+    "w/read Identity w", "y MatMul x w/read", "loss Mean y", "gradients/loss_grad/Tile Tile loss",
+    "gradients/y_grad/MatMul MatMul gradients/loss_grad/Tile x",
     "lr Const", "update ApplyGradientDescent w lr gradients/y_grad/MatMul",
     "save/SaveV2 SaveV2 w", "save/RestoreV2 RestoreV2", "save/Assign Assign w save/RestoreV2",
 )  # fmt: skip
@@ -102,7 +102,8 @@ def test_copies_averages_and_statistics() -> None:
         "keep Mul b/read tau", "take Mul a/read tau", "new Add keep take", "set Assign b new",
         "m VariableV2", "m/read Identity m", "x Placeholder", "y MatMul x a/read", "mean Mean y",
         "off Sub m/read mean", "update AssignSub m off",
-        "p VariableV2", "zero Const", "init Assign p zero", "value Placeholder", "load Assign p value",
+        "p VariableV2", "zero Const", "init Assign p zero", "value Placeholder",
+        "load Assign p value",
     )  # fmt: skip
     flow = Dataflow(made)
     soft = use(made, "b")

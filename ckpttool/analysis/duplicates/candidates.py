@@ -26,8 +26,8 @@ class Member(NamedTuple):
     """A sub-tree or variable that is one of several alike.
 
     ``path`` is its scope (or variable) name, ``number`` its suffix, None if it has none; ``zero``
-    is True for a suffix that TensorFlow never makes (``_0``, ``_01``).  ``names`` are its variables,
-    in an order that is the same for all members of a family.
+    is True for a suffix that TensorFlow never makes (``_0``, ``_01``).  ``names`` are its
+    variables, in an order that is the same for all members of a family.
     """
 
     path: str

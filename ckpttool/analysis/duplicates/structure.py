@@ -57,7 +57,7 @@ def _synced(facts: Facts) -> Judgement | None:
 def _series(facts: Facts) -> Judgement | None:
     if facts.group.kind != SERIES:
         return None
-    text = f"{named(facts, 0)} feeds {named(facts, 1)}: layers of one network, one after the other"
+    text = f"one of {named(facts, 0)} and {named(facts, 1)} feeds the other: layers of one network"
     if len(facts.copies) > 2:
         text = f"the {len(facts.copies)} feed one another: layers of one network"
     return Judgement("stacked", 0.95, (Evidence("dataflow", text),))
