@@ -18,6 +18,7 @@ from ckpttool._version import __version__
 
 if TYPE_CHECKING:
     from ckpttool.analysis.collections import collections
+    from ckpttool.analysis.duplicates import find_duplicates
     from ckpttool.analysis.show import show
     from ckpttool.analysis.tree import tree
     from ckpttool.checkpoint import Checkpoint
@@ -33,6 +34,7 @@ _LAZY = {
     "collections": ("ckpttool.analysis.collections", "collections"),
     "load_rules": ("ckpttool.mapping.remap", "load_rules"),
     "diff": ("ckpttool.mapping.comparing", "diff"),
+    "find_duplicates": ("ckpttool.analysis.duplicates", "find_duplicates"),
     "open": ("ckpttool.checkpoint", "open_checkpoint"),
     "plan_remap": ("ckpttool.mapping.remap", "plan_remap"),
     "remap": ("ckpttool.mapping.remap", "remap"),
@@ -46,6 +48,7 @@ __all__ = [
     "__version__",
     "collections",
     "diff",
+    "find_duplicates",
     "load_rules",
     "open",
     "plan_remap",

@@ -36,7 +36,6 @@ CODES: dict[str, str] = {
     "INP013": "several checkpoints are here and none is named",
     "INP014": "the graph file could not be parsed",
     "INP015": "the state file names a checkpoint that is not here",
-    "INP016": "the file refers to another place, which is not followed",
     "INP016": "the file refers to data outside itself, which is not followed",
     "USE001": "the command line cannot be understood",
     "USE002": "the slice does not fit the tensor",

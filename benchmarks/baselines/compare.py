@@ -1,6 +1,6 @@
 """What people write to compare two checkpoints: a loop over `tf.train.load_checkpoint`.
 
-    python compare.py PREFIX PREFIX
+python compare.py PREFIX PREFIX
 """
 
 from __future__ import annotations

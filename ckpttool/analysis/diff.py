@@ -14,6 +14,7 @@ from ckpttool.analysis.roles import OBJECT_GRAPH_KEY, VARIABLE, Role, infer_role
 from ckpttool.analysis.sides import Side, renamed_keys
 from ckpttool.analysis.tree import CheckpointSummary
 from ckpttool.errors import Problem
+from ckpttool.formats.registry import FORMATS
 from ckpttool.names import glob_matcher
 from ckpttool.tensors import TensorSpec, dtype_named
 
@@ -157,6 +158,17 @@ def roles_of(checkpoint: Checkpoint, options: DiffOptions) -> Callable[[], Mappi
     return roles
 
 
+def summary_of(checkpoint: Checkpoint, options: DiffOptions) -> CheckpointSummary:
+    """What the checkpoint is; its graph is only looked into if the options want its roles."""
+    if options.graph_roles:
+        return checkpoint.summary()
+    info = checkpoint.info
+    title = FORMATS[info.format].title
+    return CheckpointSummary(
+        info.path, info.format, info.step, info.shards, bool(info.graphs), (), title
+    )
+
+
 def name_selector(options: DiffOptions, role: Callable[[str], Role]) -> Callable[[str], bool]:
     """Whether the options select a name; ``role`` is asked only if they speak of roles."""
     tests: list[Callable[[str], bool]] = []
@@ -216,7 +228,7 @@ class _Run:
         self._identical.sort(key=order.__getitem__)
         gone, come = {match.a for match in matches}, {match.b for match in matches}
         return DiffResult(
-            (self.a.summary(), self.b.summary()),
+            (summary_of(self.a, self.options), summary_of(self.b, self.options)),
             tuple(self._listed(name, self.side_b) for name in added if name not in come),
             tuple(self._listed(name, self.side_a) for name in removed if name not in gone),
             tuple(item for item in self._changed if not self._is_close(item)),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckpttool.analysis.content import checksum
-from ckpttool.analysis.diff import DiffOptions, DiffResult, diff, name_selector, roles_of
+from ckpttool.analysis.diff import DiffOptions, DiffResult, diff, name_selector, roles_of, summary_of
 from ckpttool.analysis.roles import VARIABLE, Role
 from ckpttool.analysis.sides import Side, renamed_keys
 from ckpttool.analysis.tree import CheckpointSummary
@@ -120,7 +120,7 @@ def series(
             problems += [item for bad in result.unreadable for item in bad.problems]
         if position:
             before.reader.close()
-    summaries = tuple(checkpoint.summary() for checkpoint in checkpoints)
+    summaries = tuple(summary_of(checkpoint, options) for checkpoint in checkpoints)
     rows = []
     for name in _ordered(tracks, checkpoints[-1], options):
         dtype, shape, role = specs[name]

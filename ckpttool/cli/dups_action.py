@@ -34,7 +34,9 @@ def show_dups(
         from ckpttool.render.dups import dups_body
 
         status = {EXIT_FINDING: "finding", EXIT_INPUT: "error"}.get(code, "ok")
-        emit.data(dups_body(result), [*result.notices, *result.damage], status=status)
+        emit.data(
+            dups_body(result, shared=shared), [*result.notices, *result.damage], status=status
+        )
     else:
         from ckpttool.render.dups import dups_lines
 

@@ -27,13 +27,15 @@ _WHAT_ELSE = {
 # --- JSON ----------------------------------------------------------------------------------------
 
 
-def dups_body(result: DuplicatesResult) -> dict[str, Any]:
+def dups_body(result: DuplicatesResult, *, shared: bool = False) -> dict[str, Any]:
     """The keys of ``dups --json``; see docs/reference/json.md."""
     body: dict[str, Any] = {
         "checkpoints": list(result.checkpoints),
         "has_graph": result.has_graph,
         "groups": [_group_data(group) for group in result.groups],
     }
+    if shared:
+        body["shared"] = None
     if result.shared is not None:
         body["shared"] = [
             {"name": item.name, "towers": list(item.towers)} for item in result.shared

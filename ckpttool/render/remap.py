@@ -43,13 +43,9 @@ def remap_lines(result: RemapResult, layout: Layout, *, every: bool) -> Iterator
         yield [(f"  and {len(plan.dropped) - len(dropped):,} more dropped: --all", "dim")]
     for name, value in plan.assumes.items():
         yield [("  assumes ", "warn"), (safe(f"{name}: {value}", unicode), "")]
-    yield [
-        (
-            f"{plural(len(plan.steps), 'tensor')} written, {len(moved):,} renamed, "
-            f"{len(plan.dropped):,} dropped",
-            "title",
-        )
-    ]
+    written = plural(len(plan.steps), "tensor")
+    counts = f"{written} written, {len(moved):,} renamed, {len(plan.dropped):,} dropped"
+    yield [(counts, "title")]
     if result.output is None:
         yield [("dry run: nothing is written", "dim")]
         return

@@ -62,7 +62,8 @@ def test_numbers_of_another_layout_are_converted(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         kind = h5py.h5t.IEEE_F32LE.copy()
-        kind.set_fields(31, 23, 8, 1, 22)  # one bit less
+        kind.set_fields(31, 26, 5, 3, 23)  # a short exponent: the same numbers, other bits
+        kind.set_ebias(15)
         space = h5py.h5s.create_simple((3,))
         h5py.h5d.create(file.id, b"odd", kind, space).write(
             h5py.h5s.ALL, h5py.h5s.ALL, np.array([0.5, 1, -2], np.float32)

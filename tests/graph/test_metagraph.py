@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from ckpttool.errors import CkptError, CorruptError, InputError, Problem
 from ckpttool.formats.base import GraphSource
-from ckpttool.graph import metagraph
 from ckpttool.graph.initializers import describe
 from ckpttool.graph.metagraph import MetaGraph, load_graphs, parse_graphs
 from ckpttool.graph.savers import join

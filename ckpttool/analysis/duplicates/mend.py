@@ -8,9 +8,9 @@ FIXES: dict[str, str] = {
     "variable_in_scope": (
         "tf.Variable never shares. Make the variables with tf.get_variable inside "
         "tf.variable_scope({scope!r}, reuse=tf.AUTO_REUSE), or wrap the function that builds the "
-        "tower in tf.make_template({scope!r}, build) and call the template for each input. Where the "
-        "code cannot be changed, a variable_scope with a custom_getter does not reach tf.Variable: "
-        "pass getter=tf.get_variable to the builder instead."
+        "tower in tf.make_template({scope!r}, build) and call the template for each input. A "
+        "custom_getter does not reach tf.Variable; where a builder takes a getter, pass "
+        "getter=tf.get_variable."
     ),
     "plain_variable": (
         "tf.Variable(name=…) makes a new variable at each call. Use tf.get_variable inside "

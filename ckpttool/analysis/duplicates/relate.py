@@ -28,8 +28,8 @@ SERIES, PARALLEL, MIXED, UNREAD, UNKNOWN = "series", "parallel", "mixed", "unrea
 class Group:
     """Copies before they are judged.  ``copies`` has the members that each consists of.
 
-    ``kind`` is how they stand to each other in the graph.  ``losses`` and ``ends`` are for each copy
-    the node numbers that it feeds, ``entries`` the tensors that enter it from outside;
+    ``kind`` is how they stand to each other in the graph.  ``losses`` and ``ends`` are for each
+    copy the node numbers that it feeds, ``entries`` the tensors that enter it from outside;
     ``families`` is what the group was put together from.
     """
 
