@@ -98,6 +98,13 @@ def read_index(
     """Read all entries.  With ``on_damage``, blocks that are damaged are handed to it instead."""
     index = BundleIndex()
     heads: dict[bytes, _Head] = {}
+    lost: list[Block] = []
+
+    def skip(block: Block, error: CorruptError) -> None:
+        lost.append(block)
+        if on_damage is not None:
+            on_damage(block, error)
+
     # Hundreds of thousands of small tuples that all stay: collecting garbage meanwhile finds
     # nothing and takes as long as the listing itself.
     collecting = gc.isenabled()
@@ -106,7 +113,9 @@ def read_index(
         last = None
         ordered = True
         room = MAX_NAME_BYTES
-        for block, contents, found in table.entries(on_damage, MAX_ENTRIES):
+        for block, contents, found in table.entries(
+            skip if on_damage is not None else None, MAX_ENTRIES
+        ):
             _list_block(index, heads, table.path, block, contents, found)
             keys = [key for key, _, _ in found]
             room -= sum(map(len, keys))
@@ -131,8 +140,8 @@ def read_index(
     if index.header is not None and not index.header.num_shards:
         what = "the header entry counts no shards; one is assumed"
         index.notices.append(Problem("INP004", what, table.path, "num_shards 0", "≥ 1"))
-    # Variables have slices only where there are parts, or were before a block was damaged.
-    if index._parts or on_damage is not None:
+    # Variables have slices only where there are parts, or were before a block was lost.
+    if index._parts or lost:
         index.partitioned.update(
             name
             for name, value in index._values().items()
