@@ -1,6 +1,6 @@
 """The fast way to tally float32: blocks in buffers that are used again and stay in the cache.
 
-Differences are taken in float32, where they are correctly rounded, and sums of rows of 2048
+Differences are taken in float32, where they are correctly rounded, and sums of rows of 4096
 products in float32, which are then added in float64: the relative error of a sum is below 1e-6,
 and of the order of 1e-8 in practice.  A block whose sums show that float32 was not enough
 (a value that is not finite, squares that overflow or underflow) is tallied again in float64.
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-ROW = 2048  # elements of one float32 sum; BLAS starts threads of its own for long ones
-ROWS = 256
+ROW = 4096  # elements of one float32 sum; BLAS starts threads of its own for long ones
+ROWS = 128
 BLOCK = ROW * ROWS  # elements of a block: 2 MiB a side
 # A sum of squares below this may have lost terms to underflow.
 _SMALL = 1e-30

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, NamedTuple
 
+from ckpttool.analysis import forking
 from ckpttool.analysis.blocks import BLOCK, Float32Blocks, read_into
 from ckpttool.analysis.metrics import EXACT, Metrics, Tally, Tolerance
 from ckpttool.analysis.sides import Region, Side
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 # Elements of a stretch that a thread takes at once.
 _STRETCH = 4 * BLOCK
 _MAX_THREADS = 4
+_WORTH_A_FORK = 64 << 20  # bytes a side
 # Types whose elements float32 holds exactly.
 _SMALL_FLOATS = frozenset(
     dtype.name for dtype in BY_NAME.values() if dtype.kind == "float" and dtype.itemsize <= 4
@@ -85,6 +87,7 @@ class Comparison:
         self._tolerance = tolerance
         self._check = check
         self._progress = progress
+        self._reported = 1.0
         self._pending = [_Pending() for _ in pairs]
         self._lock = Lock()
         self._stop = Event()
@@ -92,18 +95,79 @@ class Comparison:
         self._regions: dict[int, tuple[Region, Region]] = {}
         self._work: deque[_Stretch | int] = deque()
 
-    def run(self, threads: int | None = None) -> list[Outcome]:
-        """Compare all pairs; one outcome for each, in order."""
+    def run(self, threads: int | None = None, *, fork: bool = False) -> list[Outcome]:
+        """Compare all pairs; one outcome for each, in order.
+
+        ``fork`` allows a second process, for programs that are a single command.
+        """
         for index, pair in enumerate(self._pairs):
             self._plan(index, pair)
         count = min(threads or min(os.cpu_count() or 1, _MAX_THREADS), len(self._work))
         if count <= 1:
             self._drain()
+        elif fork and self._stretched() >= _WORTH_A_FORK and forking.can_fork():
+            self._run_forked()
         else:
             self._run_threads(count)
         if self._failures:
             raise self._failures[0]
         return [self._outcome(index) for index in range(len(self._pairs))]
+
+    def _stretched(self) -> int:
+        """Bytes a side that can be read by offset."""
+        return sum(item.size for item in self._work if isinstance(item, _Stretch))
+
+    def _run_forked(self) -> None:
+        """Half of the stretches, and everything else, here; the other half in a child."""
+        import numpy  # noqa: F401  # once, before there are two
+
+        mine: deque[_Stretch | int] = deque()
+        theirs: deque[_Stretch | int] = deque()
+        balance = 0
+        for item in self._work:
+            size = self._size(item)
+            if isinstance(item, int) or balance <= 0:
+                mine.append(item)
+                balance += size
+            else:
+                theirs.append(item)
+                balance -= size
+        self._work = theirs
+        collect = forking.start(self._share)
+        self._work = mine
+        self._reported = 2.0  # bytes for each that is read here: the child tells nothing
+        self._drain()
+        try:
+            for index, tally, problems, sums in collect():
+                pending = self._pending[index]
+                pending.tally.merge(Tally.from_state(tally))
+                pending.problems += [Problem(*item) for item in problems]
+                pending.sums += [tuple(item) for item in sums]
+        except RuntimeError as error:
+            self._failures.append(error)
+
+    def _size(self, item: _Stretch | int) -> int:
+        if not isinstance(item, int):
+            return item.size
+        spec = self._a.specs[self._pairs[item].a]
+        return 4 * spec.nbytes  # other dtypes take more time for their bytes
+
+    def _share(self) -> list[tuple[object, ...]]:
+        """What the child does, and what of it the parent needs."""
+        touched = {item.pair for item in self._work if isinstance(item, _Stretch)}
+        self._progress = None
+        self._drain()
+        if self._failures:
+            raise self._failures[0]
+        return [
+            (
+                index,
+                self._pending[index].tally.state(),
+                [tuple(problem) for problem in self._pending[index].problems],
+                self._pending[index].sums,
+            )
+            for index in sorted(touched)
+        ]
 
     def _run_threads(self, count: int) -> None:
         workers = [Thread(target=self._drain, daemon=True) for _ in range(count - 1)]
@@ -153,7 +217,7 @@ class Comparison:
 
     def _report(self, size: int) -> None:
         if self._progress is not None:
-            self._progress(size)
+            self._progress(int(size * self._reported))
 
     # --- float32 that lies in local files --------------------------------------------------
 

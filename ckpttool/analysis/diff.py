@@ -106,7 +106,8 @@ class DiffOptions(NamedTuple):
     what the checksums already tell.  ``check`` compares stored checksums with what was read.
     ``keys_a`` gives the key of each name of the first checkpoint, where a mapping file renames
     them (``dropped`` are those that it leaves out); a prefix is taken off after that.  Without
-    ``graph_roles`` the roles are told by names and shapes alone, and no graph is read.
+    ``graph_roles`` the roles are told by names and shapes alone, and no graph is read.  ``fork``
+    lets a second process do half of the work: not for programs that have threads.
     """
 
     match: Sequence[str] = ()
@@ -122,6 +123,7 @@ class DiffOptions(NamedTuple):
     dropped: tuple[str, ...] = ()
     graph_roles: bool = True
     threads: int | None = None
+    fork: bool = False
 
 
 def diff(
@@ -333,7 +335,7 @@ class _Run:
             check=self.options.check,
             progress=progress,
         )
-        return dict(zip(pairs, run.run(self.options.threads), strict=True))
+        return dict(zip(pairs, run.run(self.options.threads, fork=self.options.fork), strict=True))
 
     def _sort_in(self, name: str, outcome: Outcome) -> None:
         a, b = self.side_a.specs[name], self.side_b.specs[name]

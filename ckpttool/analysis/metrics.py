@@ -13,7 +13,8 @@ What is counted, and how (docs/how-to/compare-checkpoints.md says the same for p
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 
 class Metrics(NamedTuple):
@@ -142,6 +143,21 @@ class Tally:
         self.max_abs = _larger(self.max_abs, other.max_abs)
         self.sum_abs = _sum(self.sum_abs, other.sum_abs)
         self.numeric = self.numeric and other.numeric
+
+    def state(self) -> tuple[Any, ...]:
+        """Everything in plain tuples and numbers, for another process."""
+        return tuple(
+            tuple(value) if isinstance(value, Wide) else value
+            for value in (getattr(self, name) for name in self.__slots__)
+        )
+
+    @classmethod
+    def from_state(cls, state: Iterable[Any]) -> Tally:
+        """What :meth:`state` gave."""
+        tally = cls()
+        for name, value in zip(cls.__slots__, state, strict=True):
+            setattr(tally, name, Wide(*value) if isinstance(value, tuple) else value)
+        return tally
 
     def metrics(self) -> Metrics:
         """The numbers for people."""

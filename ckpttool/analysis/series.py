@@ -7,7 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckpttool.analysis.content import checksum
-from ckpttool.analysis.diff import DiffOptions, DiffResult, diff, name_selector, roles_of, summary_of
+from ckpttool.analysis.diff import (
+    DiffOptions,
+    DiffResult,
+    diff,
+    name_selector,
+    roles_of,
+    summary_of,
+)
 from ckpttool.analysis.roles import VARIABLE, Role
 from ckpttool.analysis.sides import Side, renamed_keys
 from ckpttool.analysis.tree import CheckpointSummary

@@ -53,6 +53,7 @@ def compare(paths: Sequence[str], options: DiffOptions, command: DiffCommand) ->
                 hint="ckpttool diff A B, or ckpttool diff DIR --all-steps",
             )
         )
+    options = options._replace(fork=True)
     with ExitStack() as stack:
         checkpoints = [stack.enter_context(open_checkpoint(path)) for path in paths]
         if len(paths) > 2 or command.all_steps:

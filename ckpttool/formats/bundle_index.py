@@ -140,7 +140,7 @@ def read_index(
     if index.header is not None and not index.header.num_shards:
         what = "the header entry counts no shards; one is assumed"
         index.notices.append(Problem("INP004", what, table.path, "num_shards 0", "≥ 1"))
-    # Variables have slices only where there are parts, or were before a block was lost.
+    # In any other order of fields: only where there are parts, or were before a block was lost.
     if index._parts or lost:
         index.partitioned.update(
             name
@@ -171,8 +171,10 @@ def _list_block(
             else:
                 index.header = parse_header(value, path)
             continue
+        end = 0
         try:
-            head = heads[value[: 4 + value[3]]]
+            end = 4 + value[3]
+            head = heads[value[:end]]
         except (IndexError, KeyError):
             new = _new_head(index, heads, value, key, path, block.offset + start)
             if new is None:
@@ -184,6 +186,9 @@ def _list_block(
             name = decode_name(key)
         specs[name] = make(TensorSpec, (name, *head))
         store(value)
+        # As TensorFlow writes it: after dtype and shape a partitioned variable has slices only.
+        if value[end : end + 1] == _SLICES_TAG and _has_slices(value):
+            index.partitioned.add(name)
 
 
 def parse_header(value: bytes, path: str) -> Header:

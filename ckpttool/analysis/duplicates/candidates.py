@@ -84,8 +84,7 @@ def families(rows: Iterable[VariableRow], scopes: frozenset[str] = frozenset()) 
     budget = _MAX_COMPARED
     pending = [("", root)]
     while pending:
-        path, node = pending.pop()
-        prefix = path + "/" if path else ""
+        prefix, node = pending.pop()
         bases: dict[str, list[tuple[str, str, str]]] = {}
         for name in node.children:
             spelled, digits = split_number(name)
@@ -97,7 +96,7 @@ def families(rows: Iterable[VariableRow], scopes: frozenset[str] = frozenset()) 
                 budget -= cost
                 found += made
         pending += [
-            (prefix + name, node.children[name])
+            (f"{prefix}{name}/", node.children[name])
             for name in sorted(node.children, key=natural_key, reverse=True)
             if node.children[name].children
         ]
