@@ -119,6 +119,7 @@ def _translate(pattern: str) -> str:
             body = pattern[pos + 1 : close]
             negated = body[0] in "!^"
             body = re.sub(r"([\\\[\]^&~|])", r"\\\1", body[negated:])
+            body = body.replace("--", r"\-\-")  # not a set difference
             out.append(f"[^/{body}]" if negated else f"[{body}]")
             pos = close
         else:

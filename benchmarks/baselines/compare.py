@@ -21,6 +21,8 @@ def main(first: str, second: str) -> None:
         x, y = a.get_tensor(name), b.get_tensor(name)
         if np.array_equal(x, y):
             continue
+        # In the tensor's own type small integers wrap, and squares of large floats overflow.
+        x, y = x.astype(np.float64), y.astype(np.float64)
         difference = np.abs(x - y)
         norm_x, norm_y = np.linalg.norm(x), np.linalg.norm(y)
         print(
@@ -31,6 +33,7 @@ def main(first: str, second: str) -> None:
             f"cosine {np.vdot(x, y) / norm_x / norm_y:.6f}",
             f"changed {np.mean(x != y):.1%}",
             f"NaN {np.isnan(x).sum()} {np.isnan(y).sum()}",
+            f"Inf {np.isinf(x).sum()} {np.isinf(y).sum()}",
         )
 
 

@@ -74,6 +74,32 @@ class SeriesResult(NamedTuple):
         return not self.problems and all(row.status == NEVER_MOVED for row in self.rows)
 
 
+def still_scopes(rows: Sequence[SeriesRow]) -> dict[str, int]:
+    """The widest scopes under which no variable ever moved, with the number of variables.
+
+    Such a scope beside one that learns is a frozen part, or the twin of one that was meant to be
+    shared and is not.  Empty where nothing moved at all.
+    """
+    total: dict[str, int] = {}
+    still: dict[str, int] = {}
+    for row in rows:
+        if row.role != "variable":
+            continue
+        scope = row.name
+        while scope:
+            scope = scope.rpartition("/")[0]
+            total[scope] = total.get(scope, 0) + 1
+            still[scope] = still.get(scope, 0) + (row.status == NEVER_MOVED)
+    whole = {scope for scope, count in total.items() if count == still[scope]}
+    if "" in whole:
+        return {}
+    return {scope: total[scope] for scope in total if scope in whole and _above(scope) not in whole}
+
+
+def _above(scope: str) -> str:
+    return scope.rpartition("/")[0]
+
+
 class _Point(NamedTuple):
     """A variable at one step."""
 
@@ -170,7 +196,7 @@ def _side(checkpoint: Checkpoint, options: DiffOptions) -> _OpenSide:
 
 def _chosen(roles: _Roles, options: DiffOptions, side: Side) -> list[str]:
     keep = name_selector(options, lambda name: roles().get(side.keys[name], VARIABLE))
-    return [name for name in side.specs if keep(name)]
+    return list(filter(keep, side.specs))
 
 
 def _role(roles: _Roles, side: Side, name: str) -> Role:

@@ -40,10 +40,11 @@ class Side:
         """``keys`` has the reader's key of every name, in order."""
         self.reader = reader
         self.keys = keys
-        self.specs: Mapping[str, TensorSpec] = {
-            name: reader.specs[key] if name == key else reader.specs[key]._replace(name=name)
-            for name, key in keys.items()
-        }
+        self.specs: Mapping[str, TensorSpec] = reader.specs
+        if any(name != key for name, key in keys.items()):
+            self.specs = {name: reader.specs[key]._replace(name=name) for name, key in keys.items()}
+        elif len(keys) != len(reader.specs):
+            self.specs = {name: reader.specs[name] for name in keys}
         self._bundle = _as_bundle(reader)
         self._names: dict[str, str] | None = None
         self._lock = Lock()  # a reader is not asked by two threads at once
@@ -67,10 +68,16 @@ class Side:
         """Byte order of a V2 bundle; None for other formats, whose indexes have no checksums."""
         return None if self._bundle is None else self._bundle.endianness
 
-    def entry(self, name: str) -> bytes | None:
-        """The index entry of a tensor, as it is stored; None if there is no such thing."""
+    def entries(self) -> Mapping[str, bytes]:
+        """The index entries that hold a tensor's checksum, by the reader's keys, as stored."""
         bundle = self._bundle
-        return None if bundle is None else bundle.entry_bytes(self.keys[name])
+        if bundle is None:
+            return {}
+        entries = bundle.entries()
+        if not bundle.partitioned:
+            return entries
+        parts = bundle.partitioned
+        return {key: entry for key, entry in entries.items() if key not in parts}
 
     def content(self, name: str) -> object | None:
         """What stands for the tensor's bytes as stored: equal means equal bytes, but for a CRC
@@ -165,6 +172,6 @@ def renamed_keys(names: Mapping[str, Any], strip_prefix: str) -> dict[str, str]:
 
 def _as_bundle(reader: Reader) -> BundleReader | None:
     # By what it can do: a SavedModel's reader hands through the bundle inside it.
-    if all(hasattr(reader, name) for name in ("stored_parts", "entry_bytes", "endianness")):
+    if all(hasattr(reader, name) for name in ("stored_parts", "entries", "endianness")):
         return reader  # type: ignore[return-value]
     return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 
 from ckpttool.analysis.duplicates import DuplicatesResult, find_duplicates
@@ -25,8 +25,9 @@ def show_dups(
     with ExitStack() as stack:
         opened = [stack.enter_context(open_checkpoint(path)) for path in series_of(paths)]
         result = find_duplicates(opened, values=values, shared=shared)
+        saved = opened[-1].specs.keys()
     if write_mapping is not None:
-        _write_mapping(result, write_mapping, force)
+        _write_mapping(result, saved, write_mapping, force)
     code = EXIT_FINDING if result.unshared else EXIT_OK
     if result.damage:
         code = EXIT_INPUT
@@ -67,10 +68,12 @@ def series_of(paths: Sequence[str]) -> list[str]:
     return [*others, path]
 
 
-def _write_mapping(result: DuplicatesResult, path: str, force: bool) -> None:
+def _write_mapping(
+    result: DuplicatesResult, saved: Collection[str], path: str, force: bool
+) -> None:
     from ckpttool.render.dups_mapping import mapping_text
     from ckpttool.storage.atomic import OutputGroup
 
     with OutputGroup([path], force=force) as group:
-        group.stage(path).write(mapping_text(result).encode())
+        group.stage(path).write(mapping_text(result, saved).encode())
         group.commit()

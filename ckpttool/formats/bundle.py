@@ -6,7 +6,7 @@ harms only its own tensors.  Source: ``tensorflow:core/util/tensor_bundle/tensor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -96,13 +96,12 @@ class BundleReader(PartReader):
         """The dtype's number as the index has it."""
         return self._entry(name).dtype_enum
 
-    def entry_bytes(self, name: str) -> bytes | None:
-        """The tensor's index entry as stored: equal entries of two bundles mean equal bytes.
+    def entries(self) -> Mapping[str, bytes]:
+        """The tensors' index entries as stored: equal ones of two bundles mean equal bytes.
 
-        None for a partitioned variable, whose data is in entries of their own.
+        Of a partitioned variable the entry says nothing of the data.
         """
-        self.spec(name)
-        return None if name in self._index.partitioned else self._index.value(name)
+        return self._index.entries()
 
     def stored_bytes(self, name: str) -> int:
         """Bytes of the tensor's data in the shards; of a partitioned one, of all its parts."""

@@ -73,9 +73,9 @@ class BundleIndex:
         self._stored: list[bytes] = []  # the entry of each spec, in the same order
         self._by_name: dict[str, bytes] | None = None  # the same, once one is asked for
 
-    def value(self, name: str) -> bytes:
-        """The entry of a listed name, as it is stored."""
-        return self._values()[name]
+    def entries(self) -> dict[str, bytes]:
+        """The entries of all listed names, as they are stored."""
+        return self._values()
 
     def entry(self, name: str, path: str) -> Entry:
         """The entry of a listed name."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ckpttool.analysis.series import CLASSES, SeriesResult, SeriesRow
+from ckpttool.analysis.series import CLASSES, SeriesResult, SeriesRow, still_scopes
 from ckpttool.render.diff import DiffView
 from ckpttool.render.diff_json import checkpoint_data
 from ckpttool.render.diff_texts import number
@@ -31,6 +31,7 @@ def series_body(result: SeriesResult) -> dict[str, Any]:
         "checkpoints": [checkpoint_data(item) for item in result.checkpoints],
         "steps": list(result.steps),
         "series": [_row_data(row, result.steps) for row in result.rows],
+        "still_scopes": list(still_scopes(result.rows)),
         "classes": {name: sum(row.status == name for row in result.rows) for name in CLASSES},
     }
 
@@ -86,6 +87,12 @@ def series_lines(result: SeriesResult, view: DiffView, layout: Layout) -> Iterat
         if count:
             line += [(f"{count:,} {_WORDS.get(name, name)}", _STYLES[name]), (", ", "dim")]
     yield line[:-1]
+    for scope, count in still_scopes(result.rows).items():
+        yield [
+            ("nothing ever moved under ", "warn"),
+            (safe(scope, layout.unicode) + "/", "scope"),
+            (f" ({plural(count, 'variable')})", "dim"),
+        ]
     for row in rows[:limit]:
         if row.values:
             yield from _values(row, result, layout)

@@ -11,6 +11,7 @@ import pytest
 from format_makers import Bundle
 from support import memory_checkpoint, strings
 
+from ckpttool.analysis import comparing, forking
 from ckpttool.analysis.comparing import Comparison, Pair
 from ckpttool.analysis.diff import Change, DiffOptions, DiffResult, diff
 from ckpttool.analysis.metrics import Tolerance
@@ -191,6 +192,12 @@ def test_equal_bytes_in_another_byte_order_are_not_told_by_the_index(tmp_path: P
     assert change.metrics.max_abs == 255
 
 
+def test_big_endian_float32(tmp_path: Path) -> None:
+    little, big = (bundle(tmp_path / str(b), {"x": F32}, big=b) for b in (False, True))
+    assert diff(little, big).same
+    assert diff(big, big, DiffOptions(full=True)).same
+
+
 def test_partitioned_against_whole_and_against_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,3 +253,68 @@ def test_progress_adds_up(tmp_path: Path) -> None:
 def test_combined_checksums(length: int) -> None:
     first, second = b"some bytes", bytes(range(256)) * (length // 256) + b"x" * (length % 256)
     assert combine(crc32c(first), crc32c(second), length) == crc32c(first + second)
+
+
+# --- the second process --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Fork however little there is to do; counts the children."""
+    if not hasattr(os, "fork"):
+        pytest.skip("no fork on this system")
+    started: list[int] = []
+    start = forking.start
+
+    def counted(work: Any) -> Any:
+        started.append(1)
+        return start(work)
+
+    monkeypatch.setattr(comparing, "_WORTH_A_FORK", 1)
+    monkeypatch.setattr(forking, "can_fork", lambda: True)
+    monkeypatch.setattr(forking, "start", counted)
+    return started
+
+
+def test_a_second_process_tells_the_same(tmp_path: Path, forked: list[int]) -> None:
+    random = np.random.default_rng(6)
+    arrays = {f"v{i}": random.normal(size=300_000).astype(np.float32) for i in range(5)}
+    arrays["big"] = random.normal(size=5_000_000).astype(np.float32)
+    arrays["n"] = np.full(300_000, np.nan, np.float32)
+    arrays["ints"] = np.arange(5)
+    a = bundle(tmp_path / "a", arrays)
+    b = bundle(tmp_path / "b", {name: value * 3 for name, value in arrays.items()})
+    told: list[int] = []
+    one = diff(a, b, DiffOptions(threads=1))
+    two = diff(a, b, DiffOptions(threads=2, fork=True), progress=lambda _: told.append)
+    assert forked
+    assert told
+    assert [item.name for item in one.changed] == [item.name for item in two.changed]
+    for x, y in zip(one.changed, two.changed, strict=True):
+        assert x.metrics == pytest.approx(y.metrics, rel=1e-9)
+
+
+def test_a_second_process_finds_damage_too(tmp_path: Path, forked: list[int]) -> None:
+    arrays = {f"v{i}": np.full(100_000, i, np.float32) for i in range(6)}
+    a = bundle(tmp_path / "a", arrays)
+    b = bundle(tmp_path / "b", {name: value + 1 for name, value in arrays.items()})
+    data = next((tmp_path / "b").glob("*.data*"))
+    raw = bytearray(data.read_bytes())
+    for index in range(6):
+        raw[index * 400_000 + 7] ^= 1
+    data.write_bytes(raw)
+    result = diff(a, b, DiffOptions(threads=2, fork=True))
+    assert forked
+    assert len(result.unreadable) == 6
+    assert {bad.problems[0].code for bad in result.unreadable} == {"INP005"}
+
+
+def test_a_second_process_that_fails_is_told(forked: list[int]) -> None:
+    def fail() -> None:
+        raise KeyError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"):
+        forking.start(fail)()
+    with pytest.raises(RuntimeError, match="ended early"):
+        forking.start(lambda: os._exit(9))()
+    assert forking.start(lambda: (1, float("inf"), [2**70]))() == (1, float("inf"), [2**70])

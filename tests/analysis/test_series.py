@@ -12,13 +12,15 @@ from support import memory_checkpoint, strings
 
 import ckpttool
 from ckpttool.analysis.diff import DiffOptions
-from ckpttool.analysis.series import SeriesResult, SeriesRow, series
+from ckpttool.analysis.series import SeriesResult, SeriesRow, series, still_scopes
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.formats.bundle import open_bundle
 from ckpttool.render.diff import DiffView
 from ckpttool.render.lines import Layout
 from ckpttool.render.series import series_lines
 from ckpttool.render.sparkline import sparkline
+
+PLAIN = Layout(None, False)
 
 
 def bundles(folder: Path, *steps: dict[str, Any]) -> list[Checkpoint]:
@@ -79,7 +81,7 @@ def test_diverging(tmp_path: Path) -> None:
         folder.mkdir()
         assert follow(folder, "w", *values).status == "diverging"
     (tmp_path / "grow").mkdir()
-    assert follow(tmp_path / "grow", "w", f32(0), f32(500), f32(600)).status == "moving"
+    assert follow(tmp_path / "grow", "w", f32(1), f32(500), f32(600)).status == "moving"
 
 
 def test_what_is_not_everywhere(tmp_path: Path) -> None:
@@ -115,6 +117,17 @@ def test_watched_values(tmp_path: Path) -> None:
     words = [strings(b"a", b"b"), strings(b"a", b"\xff"), strings(b"a", b"")]
     row = follow(tmp_path / "s", "s", *words, watch=9)
     assert row.values == ((b"a", b"b"), (b"a", b"\xff"), (b"a", b""))
+
+
+def test_the_tower_that_was_not_shared_stands_out(tmp_path: Path) -> None:
+    """The trained tower moves; its unshared twin keeps what it was initialized with."""
+    twin = {"tower_1/fc_1/w": f32(3, 1), "tower_1/fc_2/w": f32(4, 1), "b": f32(0)}
+    steps = [{**twin, "tower/fc_1/w": f32(i, 1), "tower/fc_2/w": f32(1, i)} for i in range(1, 4)]
+    result = series(bundles(tmp_path, *steps))
+    assert still_scopes(result.rows) == {"tower_1": 2}
+    text = ["".join(part for part, _ in line) for line in series_lines(result, DiffView(), PLAIN)]
+    assert "nothing ever moved under tower_1/ (2 variables)" in text
+    assert still_scopes(series(bundles(tmp_path, twin, twin, twin)).rows) == {}
 
 
 def test_selection_and_roles(tmp_path: Path) -> None:

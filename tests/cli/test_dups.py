@@ -152,7 +152,7 @@ def test_names_in_a_mapping_are_taken_as_they_are(tmp_path: Path) -> None:
     group = DuplicateGroup(
         tuple((name,) for name in odd), (("a*",), ("a*_1",)), "unshared", 0.9, (), 1
     )
-    text = mapping_text(DuplicatesResult(("x",), True, (group,), None))
+    text = mapping_text(DuplicatesResult(("x",), True, (group,), None), odd)
     file = tmp_path / "m.yaml"
     file.write_text(text, encoding="utf-8")
     rules = load_rules(str(file))
@@ -163,6 +163,10 @@ def test_names_in_a_mapping_are_taken_as_they_are(tmp_path: Path) -> None:
     assert found[1][0].template is not None
     assert found[1][0].template.render(found[1][1]) == odd[0]
     assert rules.first("ab/y") is None
+    # A rule for a variable that only the graph has would match nothing.
+    text = mapping_text(DuplicatesResult(("x",), True, (group,), None), odd[1:])
+    assert "drop" not in text
+    assert "to:" in text
 
 
 def test_a_directory_is_its_run(run: Any, samples: Path, tmp_path: Path) -> None:

@@ -194,6 +194,39 @@ def test_a_graph_that_does_not_train_but_whose_values_tell(look: Any) -> None:
     assert wanted(only(look(build, after=load, values=False))) == "undecided"
 
 
+def test_tf_variable_twice_under_one_name(look: Any) -> None:
+    """w, b and then w_1, b_1, without any scope: one group of two copies."""
+
+    def net(tf: Any, v1: Any, x: Any) -> Any:
+        w = v1.Variable(tf.random.truncated_normal([6, 8], stddev=0.1), name="w")
+        return tf.matmul(x, w) + v1.Variable(tf.zeros([8]), name="b")
+
+    def build(tf: Any, v1: Any) -> Any:
+        train = sgd(v1, tf, net(tf, v1, data(v1, tf, "train_x")))
+        tf.identity(net(tf, v1, data(v1, tf, "test_x")), name="prediction")
+        return train
+
+    group = only(look(build))
+    assert (group.verdict, group.keep, group.cause) == ("unshared", 0, "plain_variable")
+    assert sorted(map(sorted, group.copies)) == [["b", "w"], ["b_1", "w_1"]]
+
+
+def test_a_copy_that_only_the_graph_has(look: Any, tf: Any, tmp_path: Path) -> None:
+    """A test tower that was built after the Saver: its variables are in no checkpoint."""
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        train = sgd(v1, tf, tower(v1, tf, data(v1, tf, "train_x")))
+        saver = v1.train.Saver()
+        tf.identity(tower(v1, tf, data(v1, tf, "test_x")), name="prediction")
+        session.run(v1.global_variables_initializer())
+        session.run(train)
+        path = saver.save(session, str(tmp_path / "m"))
+    with ckpttool.open(path) as checkpoint:
+        assert "net_1/one/weights" not in checkpoint.specs
+        group = only(find_duplicates(checkpoint))
+    assert (group.verdict, group.keep) == ("unshared", 0)
+
+
 def test_both_trained_by_one_loss_on_two_inputs(look: Any) -> None:
     def build(tf: Any, v1: Any) -> Any:
         left, right = data(v1, tf, "left"), data(v1, tf, "right", rows=4)

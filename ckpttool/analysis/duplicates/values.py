@@ -165,7 +165,7 @@ def _spread_fits(sample: np.ndarray[Any, Any], mean: float, deviation: float) ->
         return True
     error = deviation / math.sqrt(count)
     close = abs(float(sample.mean()) - mean) <= 5 * error
-    return close and abs(float(sample.std()) - deviation) <= 50 * error + 1e-3 * deviation
+    return close and abs(float(sample.std()) - deviation) <= 5 * error + 1e-3 * deviation
 
 
 def same_values(
