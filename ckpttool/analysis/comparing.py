@@ -253,8 +253,10 @@ class Comparison:
 
     def _check_sums(self, index: int, pending: _Pending) -> None:
         whole_a = whole_b = 0
-        for _, size, crc_a, crc_b in sorted(pending.sums):
-            whole_a, whole_b = combine(whole_a, crc_a, size), combine(whole_b, crc_b, size)
+        for start, size, crc_a, crc_b in sorted(pending.sums):
+            if start:
+                crc_a, crc_b = combine(whole_a, crc_a, size), combine(whole_b, crc_b, size)
+            whole_a, whole_b = crc_a, crc_b
         pair = self._pairs[index]
         for region, name, crc in zip(self._regions[index], pair, (whole_a, whole_b), strict=True):
             if mask(crc) != region.crc32c:
