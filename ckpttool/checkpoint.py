@@ -13,11 +13,12 @@ from math import prod
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ckpttool.analysis.roles import OBJECT_GRAPH_KEY, VARIABLE, Role, infer_roles
+from ckpttool.analysis.roles import VARIABLE, Role, infer_roles
 from ckpttool.analysis.tree import CheckpointSummary, VariableRow
 from ckpttool.errors import CkptError, Problem
 from ckpttool.formats.base import CheckpointInfo, Reader
 from ckpttool.formats.registry import FORMATS, open_reader
+from ckpttool.names import OBJECT_GRAPH_KEY
 from ckpttool.tensors import Shape, TensorSpec, dtype_named
 
 if TYPE_CHECKING:

@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ckpttool.errors import Problem, UsageError
 
+# The key that a TF2 checkpoint keeps its object graph under; no variable can have this name.
+OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
+
 # At most 18 digits a piece: int() refuses very long digit strings, and names are hostile.
 _DIGITS = re.compile("([0-9]{1,18})")
 # C0, DEL, C1, bidirectional overrides and other format controls, line separators, lone surrogates.

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ckpttool.analysis.metrics import EXACT, Metrics, Tolerance
-from ckpttool.analysis.roles import OBJECT_GRAPH_KEY, VARIABLE, Role, infer_roles
+from ckpttool.analysis.roles import VARIABLE, Role, infer_roles
 from ckpttool.analysis.sides import Side, renamed_keys
 from ckpttool.analysis.tree import CheckpointSummary
 from ckpttool.errors import Problem
 from ckpttool.formats.registry import FORMATS
-from ckpttool.names import glob_matcher
+from ckpttool.names import OBJECT_GRAPH_KEY, glob_matcher
 from ckpttool.tensors import TensorSpec, dtype_named
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from ckpttool.graph.metagraph import MetaGraph
 from ckpttool.graph.nodes import base_name
 from ckpttool.graph.savers import SaverJoin, join
 from ckpttool.graph.variables import GraphVariable, variables
-from ckpttool.names import decode_name
+from ckpttool.names import OBJECT_GRAPH_KEY, decode_name
 from ckpttool.tensors import Shape, TensorSpec
 
 # The dense and sparse update ops of every TF1 optimizer: variable first, then its slots.
@@ -90,9 +90,7 @@ class JoinedGraph:
 
     def checkpoint_only(self, keys: Iterable[str]) -> tuple[str, ...]:
         """Keys that no variable explains; the object graph is no variable's."""
-        return tuple(
-            key for key in keys if key not in self.by_key and not key.startswith("_CHECKPOINTABLE")
-        )
+        return tuple(key for key in keys if key not in self.by_key and key != OBJECT_GRAPH_KEY)
 
     # --- roles -----------------------------------------------------------------------------
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from ckpttool.names import OBJECT_GRAPH_KEY
 from ckpttool.tensors import TensorSpec
 
-OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 VALUE_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 _SLOT_EDGE = "/.OPTIMIZER_SLOT/"
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ckpttool.errors import Problem
-from ckpttool.render.lines import Line, Sink, open_sink
+from ckpttool.render.lines import Sink, open_sink
 from ckpttool.render.problems import problem_lines
 
 
@@ -49,11 +49,6 @@ def listing(
 ) -> None:
     """Write the JSON of a listing: an error where damage hides part of it."""
     data(body, [*notices, *damage], status="error" if damage else "ok")
-
-
-def lines(content: Iterable[Line]) -> None:
-    """Write data lines for people."""
-    out().write(content)
 
 
 def words(problems: Iterable[Problem], severity: str = "warning") -> None:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from ckpttool.errors import CorruptError, InputError, Problem, corrupt
 from ckpttool.formats.base import CheckpointInfo
 from ckpttool.formats.bundle_index import (
-    OBJECT_GRAPH_KEY,
     Entry,
     Header,
     read_index,
@@ -25,7 +24,7 @@ from ckpttool.formats.slice_layout import to_slice
 from ckpttool.formats.streaming import RawStream, Stream, Where
 from ckpttool.formats.string_stream import StringStream, scalar_string
 from ckpttool.formats.table import Block, Table
-from ckpttool.names import encode_name
+from ckpttool.names import OBJECT_GRAPH_KEY, encode_name
 from ckpttool.storage.files import RangedFile, files_for
 from ckpttool.tensors import Slice, dtype_from_enum
 

@@ -31,7 +31,6 @@ from ckpttool.tensors import Shape, TensorSpec, dtype_from_enum
 MAX_SHARDS = 100_000
 MAX_ENTRIES = 4_000_000  # keys of one index: what is listed of them takes a gigabyte or two
 MAX_NAME_BYTES = 1 << 30  # of all keys: tables store of a key only what differs from the last
-OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _SLICES_TAG = b"\x3a"  # field 7, length-delimited
 
 _Head = tuple[str, Shape]  # dtype name, shape

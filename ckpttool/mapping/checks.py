@@ -9,9 +9,8 @@ from ckpttool.errors import Problem
 from ckpttool.mapping.patterns import TEXT, Pattern, PatternError
 from ckpttool.mapping.rules import Rule, match
 from ckpttool.mapping.slots import DROP, MOVE, UNMATCHED, Fate, Fates
-from ckpttool.names import encode_name, nearest
+from ckpttool.names import OBJECT_GRAPH_KEY, encode_name, nearest
 
-OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 MAX_NAME_BYTES = 64 << 10
 _MAX_LISTED = 100  # unmatched names that are told one by one
 _MAX_SOURCES = 8  # sources of one collision that are told
