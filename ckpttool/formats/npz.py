@@ -263,7 +263,8 @@ def _decode(data: bytes, header: Header, count: int, where: str = "") -> Array:
     else:
         try:
             out[:] = [item.encode("utf-8", "surrogatepass") for item in fixed.tolist()]
-        except ValueError as error:
+        # NumPy hands a code point beyond Unicode to Python, which answers SystemError.
+        except (ValueError, SystemError) as error:
             raise corrupt(f"the array holds what is no text: {error}", where) from error
     return out
 

@@ -45,9 +45,10 @@ _TORCH_LEGACY = b"\x8a\x0al\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # PyTorch's ma
 TORCH_HINT = "this tool reads TensorFlow, Keras, safetensors and npz; convert it with PyTorch"
 _PICKLE_HINT = "a pickle runs code when it is loaded, so it is not opened"
 
-_HTML = rb"(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b"
+# No part of these can take the same bytes in two ways: a few dozen of them would last for ever.
+_HTML = rb"(?:\xef\xbb\xbf)?(?:\s|<!--(?:(?!-->).)*-->)*<(?:!doctype\s+html|html|head|body)\b"
 _XML = rb"(?:\xef\xbb\xbf)?\s*<\?xml\b"
-_PREFACE = rb"(?:\xef\xbb\xbf)?(?:\s+|#[^\n]*\n)*"
+_PREFACE = rb"(?:\xef\xbb\xbf)?(?:\s|#[^\n]*\n)*"
 _TEXT_GRAPH = (
     ("saved_model", rb"saved_model_schema_version\s*:|meta_graphs\s*:?\s*\{"),
     (

@@ -16,7 +16,7 @@ from ckpttool.storage.files import Files, read_all
 
 MAX_BYTES = 16 << 20
 STATE_START = (
-    rb"(?:\xef\xbb\xbf)?(?:\s+|#[^\n]*\n)*(?:all_)?model_checkpoint_(?:path|timestamp)s?\s*:"
+    rb"(?:\xef\xbb\xbf)?(?:\s|#[^\n]*\n)*(?:all_)?model_checkpoint_(?:path|timestamp)s?\s*:"
 )
 
 _TOKEN = (

@@ -41,7 +41,7 @@ _TEXT_KINDS = (
     ),
     ("graph_def", rb"(?m)^(?:node|versions|library)\b"),
 )
-_TEXT_START = rb"(?:\xef\xbb\xbf)?(?:[ \t\r\n\f\v]+|#[^\n]*\n)*(?:[A-Za-z_\[]|\Z)"
+_TEXT_START = rb"(?:\xef\xbb\xbf)?(?:[ \t\r\n\f\v]|#[^\n]*\n)*(?:[A-Za-z_\[]|\Z)"
 _CONTROL = bytes(byte for byte in range(0x20) if byte not in b"\t\n\v\f\r") + b"\x7f"
 _SNIFF = 4096
 
