@@ -92,7 +92,7 @@ class Job:
 
 def all_jobs(setting: Setting) -> list[Job]:
     """The table of jobs, in the order in which they run."""
-    return [*tree_jobs(setting), *diff_jobs(setting), *remap_jobs(setting)]
+    return [*tree_jobs(setting), *diff_jobs(setting), *remap_jobs(setting), *verify_jobs(setting)]
 
 
 def tree_jobs(setting: Setting) -> list[Job]:
@@ -188,5 +188,18 @@ def remap_jobs(setting: Setting) -> list[Job]:
                 ),
             ),
             writes=True,
+        ),
+    ]
+
+
+def verify_jobs(setting: Setting) -> list[Job]:
+    bert = setting.checkpoint("bert")
+    data = f"{bert}.data-00000-of-00001"
+    return [
+        Job(
+            "verify-bert",
+            "bert",
+            ("verify", bert),
+            (Against("cat", ("cat", data), Bound("cost", 1.5)),),
         ),
     ]

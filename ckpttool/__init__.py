@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ckpttool.errors import CkptError
     from ckpttool.mapping.comparing import diff
     from ckpttool.mapping.remap import load_rules, plan_remap, remap
+    from ckpttool.verification import verify, verify_directory
 
 # Public name to (module, attribute).
 _LAZY = {
@@ -40,6 +41,8 @@ _LAZY = {
     "remap": ("ckpttool.mapping.remap", "remap"),
     "show": ("ckpttool.analysis.show", "show"),
     "tree": ("ckpttool.analysis.tree", "tree"),
+    "verify": ("ckpttool.verification", "verify"),
+    "verify_directory": ("ckpttool.verification", "verify_directory"),
 }
 
 __all__ = [
@@ -55,6 +58,8 @@ __all__ = [
     "remap",
     "show",
     "tree",
+    "verify",
+    "verify_directory",
 ]
 
 

@@ -46,7 +46,7 @@ def test_options_cost_the_parser_and_no_more(samples: Path) -> None:
     assert found <= {"typer", "json"}
 
 
-def test_tensorflow_is_never_imported() -> None:
+def test_tensorflow_is_imported_in_one_module_only() -> None:
     importers = [
         path.relative_to(PACKAGE).as_posix()
         for path in SOURCES
@@ -60,7 +60,7 @@ def test_tensorflow_is_never_imported() -> None:
             ]
         )
     ]
-    assert importers == []
+    assert importers == ["tensorflow_engine.py"]
 
 
 def test_nothing_is_checked_by_assert() -> None:

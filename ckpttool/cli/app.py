@@ -24,6 +24,7 @@ COMMANDS = {
     "dups": "ckpttool.cli.dups",
     "diff": "ckpttool.cli.diff",
     "remap": "ckpttool.cli.remap",
+    "verify": "ckpttool.cli.verify",
 }
 
 # Output does not depend on it, and rich help panels cut long option texts.

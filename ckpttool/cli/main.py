@@ -25,6 +25,7 @@ _PLAIN = {
     "tree": ("ckpttool.cli.actions", "show_tree", 1),
     "collections": ("ckpttool.cli.actions", "show_collections", 1),
     "diff": ("ckpttool.cli.diff_action", "show_diff", 2),
+    "verify": ("ckpttool.cli.verify_action", "show_verify", 1),
 }
 
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckpttool.errors import CkptError, InputError, Problem, corrupt
 from ckpttool.formats import _h5_types
+from ckpttool.formats._h5_rehearsal import refuse_fatal
 from ckpttool.formats.arrays import BlockStream, Damage, blocks_of, checked_shape
 from ckpttool.formats.base import CHUNK_BYTES
 from ckpttool.formats.streaming import RawStream, Stream, Where
 from ckpttool.names import decode_name, encode_name, natural_key
-from ckpttool.storage.files import Files, RangedFile
+from ckpttool.storage.files import Files, RangedFile, is_url
 from ckpttool.storage.streams import as_stream
 from ckpttool.tensors import Shape, TensorSpec, dtype_named
 
@@ -38,7 +39,7 @@ _VLEN_BYTES = 64  # guess for one string where a count of elements is needed
 _MAX_SLAB = 64 << 20  # rows of stored chunks that are read at once rather than unpacked again
 _CACHE = {"rdcc_nbytes": 32 << 20, "rdcc_nslots": 20011}
 # What h5py raises for damage: there is no one class.
-_H5_ERRORS = (
+H5_ERRORS = (
     OSError, RuntimeError, KeyError, ValueError, TypeError, NotImplementedError, AttributeError,
     OverflowError, MemoryError,
 )  # fmt: skip
@@ -57,11 +58,24 @@ class H5File:
     """An open HDF5 file and all datasets that are reached by hard links alone."""
 
     def __init__(
-        self, files: Files, path: str, *, inner: tuple[RangedFile | Any, str] | None = None
+        self,
+        files: Files,
+        path: str,
+        *,
+        inner: tuple[RangedFile | Any, str] | None = None,
+        rehearse: bool = True,
     ) -> None:
-        """Open ``path``; ``inner`` is a stream to read instead, and its name for messages."""
+        """Open ``path``; ``inner`` is a stream to read instead, and its name for messages.
+
+        With ``rehearse``, another process first reads all there is but plain data.
+        """
         import h5py
 
+        self.file: Any
+        if rehearse and not is_url(path):
+            label = path if inner is None else inner[1]
+            again = lambda: H5File(files, path, inner=inner, rehearse=False).file.id  # noqa: E731
+            refuse_fatal(again, path, label)
         self.path = path if inner is None else inner[1]
         self.damage = Damage(self.path)
         self._ranged: RangedFile | None = None
@@ -72,11 +86,11 @@ class H5File:
             else:
                 self._ranged = files.open(path)
                 self.file = h5py.File(as_stream(self._ranged), "r", **_CACHE)
-        except _H5_ERRORS as error:
+        except H5_ERRORS as error:
             if self._ranged is not None:
                 self._ranged.close()
             raise corrupt(
-                f"the HDF5 file cannot be read: {_first_line(error)}", self.path
+                f"the HDF5 file cannot be read: {first_line(error)}", self.path
             ) from error
 
     def close(self) -> None:
@@ -129,7 +143,7 @@ class H5File:
         try:
             dataset = h5py.Dataset(h5py.h5o.open(self.file.id, encode_name(path)))
             self._refuse(dataset, path)
-        except _H5_ERRORS as error:
+        except H5_ERRORS as error:
             raise self._damaged(path, error) from error
         return dataset
 
@@ -139,7 +153,7 @@ class H5File:
 
         try:
             return int(h5py.h5o.open(self.file.id, encode_name(path)).get_storage_size())
-        except _H5_ERRORS as error:
+        except H5_ERRORS as error:
             raise self._damaged(path, error) from error
 
     def stream(self, spec: TensorSpec, path: str) -> Stream:
@@ -154,7 +168,7 @@ class H5File:
                 node.get_storage_size() == count * dtype.itemsize
                 and not node.get_create_plist().get_nfilters()
             )
-        except _H5_ERRORS as error:
+        except H5_ERRORS as error:
             raise self._damaged(path, error) from error
         if self._ranged is None or order is None or not plain:
             return BlockStream(count, self.blocks(spec, path))
@@ -176,7 +190,7 @@ class H5File:
         try:
             for block in blocks_of(spec.shape, max(1, most), first):
                 yield _h5_types.decode(dataset[block if spec.shape else ()], spec.dtype)
-        except _H5_ERRORS as error:
+        except H5_ERRORS as error:
             raise self._damaged(path, error) from error
 
     def _get(self, path: str) -> Any:
@@ -196,7 +210,7 @@ class H5File:
                 found = h5py.h5o.open(found, name)
                 if not isinstance(found, h5py.h5g.GroupID):
                     return None
-        except _H5_ERRORS as error:
+        except H5_ERRORS as error:
             raise self._damaged(path, error) from error
         return found
 
@@ -205,7 +219,7 @@ class H5File:
         try:
             self._objects += group.get_num_objs()
             names = list(group) if self._objects <= MAX_OBJECTS else []
-        except _H5_ERRORS as error:
+        except H5_ERRORS as error:
             self.damage.add(self._damaged(path or "/", error).problems[0])
             return []
         if self._objects > MAX_OBJECTS:
@@ -231,7 +245,7 @@ class H5File:
                 known = isinstance(target, (h5py.h5g.GroupID, h5py.h5d.DatasetID))
                 return target if known else None  # a named type is no tensor
             value = group.links.get_val(raw)
-        except _H5_ERRORS as error:
+        except H5_ERRORS as error:
             self.damage.add(self._damaged(where, error).problems[0])
             return None
         parts = value if isinstance(value, tuple) else (value,)
@@ -253,7 +267,7 @@ class H5File:
                     yield self._describe(target, below)
                 except CkptError as error:
                     self.damage.add(error.problems[0])
-                except _H5_ERRORS as error:
+                except H5_ERRORS as error:
                     self.damage.add(self._damaged(below, error).problems[0])
                 continue
             try:
@@ -277,7 +291,7 @@ class H5File:
 
         try:
             return int(h5py.h5o.get_info(node).addr)
-        except _H5_ERRORS as error:
+        except H5_ERRORS as error:
             raise self._damaged(where or "/", error) from error
 
     def _describe(self, node: Any, path: str) -> Dataset:
@@ -333,7 +347,7 @@ class H5File:
                     f"attribute {name} is too large", self.path, code="INP009", found=size
                 )
             return h5py.AttributeManager(_Holder(node))[name]
-        except _H5_ERRORS as error:
+        except H5_ERRORS as error:
             raise self._damaged(f"attribute {name}", error) from error
 
     def _texts(self, value: Any, name: str) -> list[str]:
@@ -348,7 +362,7 @@ class H5File:
         return [text for text in texts if text is not None]
 
     def _damaged(self, path: str, error: Exception) -> CkptError:
-        return corrupt(f"{path} cannot be read: {_first_line(error)}", self.path)
+        return corrupt(f"{path} cannot be read: {first_line(error)}", self.path)
 
 
 def is_legacy(files: Files, path: str) -> bool:
@@ -379,5 +393,5 @@ def _by_name(item: tuple[str, bytes]) -> tuple[tuple[object, ...], bytes]:
     return natural_key(item[0]), item[1]
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return (str(error).strip("'\"").splitlines() or [type(error).__name__])[0][:200]
