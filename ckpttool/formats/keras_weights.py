@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from ckpttool.errors import CkptError, Problem
-from ckpttool.formats._h5 import Dataset, H5File
+from ckpttool.formats._h5 import MAX_DEPTH, Dataset, H5File
 from ckpttool.formats._h5_reader import H5Reader
 from ckpttool.formats.arrays import Damage
 from ckpttool.formats.base import CheckpointInfo
@@ -30,7 +30,10 @@ class KerasReader(H5Reader):
         files = files_for(path)
         self._damage = Damage(path)
         shards, missing = located.shards, located.missing
-        if shards or inner is not None or not path.endswith(".json"):
+        if inner is None and shards and path not in shards:
+            for shard in shards:  # their names are not those that the map has
+                self._open(files, shard)
+        elif shards or inner is not None or not path.endswith(".json"):
             self._open(files, path, inner)
         else:
             shards, missing = self._open_shards(files, path)
@@ -70,6 +73,22 @@ class KerasReader(H5Reader):
             if label:
                 found.setdefault(name, label)
         return found
+
+    def groups(self) -> dict[str, str | None]:
+        """Every ``vars`` group, also one without variables, and its ``name`` (the layer's)."""
+        datasets = {(dataset.file, dataset.path) for dataset in self._datasets.values()}
+        found: dict[str, str | None] = {}
+        for file in self._h5.values():
+            todo = [("", 0)]
+            while todo:
+                group, depth = todo.pop()
+                if group.rpartition("/")[2] == "vars":
+                    found.setdefault(group, file.text(group, "name"))
+                for name in file.names(group) if depth < MAX_DEPTH else ():
+                    below = f"{group}/{name}".lstrip("/")
+                    if (file.path, below) not in datasets:
+                        todo.append((below, depth + 1))
+        return dict(sorted(found.items(), key=lambda item: natural_key(item[0])))
 
     def _open(self, files: Files, path: str, inner: tuple[Any, str] | None = None) -> list[Dataset]:
         file = H5File(files, path, inner=inner)
