@@ -57,9 +57,14 @@ class Header(NamedTuple):
     size: int
 
     @property
+    def element(self) -> str:
+        """The dtype without its byte order; empty where it begins with none."""
+        return self.descr[1:] if self.descr.startswith(("<", ">", "|", "=")) else ""
+
+    @property
     def itemsize(self) -> int:
         """Bytes of one stored element; 0 where they cannot be decoded."""
-        text = _TEXT.fullmatch(self.descr[1:])
+        text = _TEXT.fullmatch(self.element)
         if text:
             return int(text[2]) * (4 if text[1] == "U" else 1)
         return dtype_named(self.dtype).itemsize
@@ -67,11 +72,11 @@ class Header(NamedTuple):
     @property
     def dtype(self) -> str:
         """TensorFlow's name; for what it has none, NumPy's description (opaque)."""
-        if _TEXT.fullmatch(self.descr[1:]):
+        if _TEXT.fullmatch(self.element):
             return "string"
         if self.descr[:1] in "[(":
             return "structured"
-        return _KINDS.get(self.descr[1:]) or ("object" if self.descr == "|O" else self.descr)
+        return _KINDS.get(self.element) or ("object" if self.descr == "|O" else self.descr)
 
     @property
     def in_c_order(self) -> bool:
@@ -250,7 +255,7 @@ def _reordered(stream: MemberStream, header: Header) -> Iterator[Array]:
 def _decode(data: bytes, header: Header, count: int, where: str = "") -> Array:
     import numpy as np
 
-    text = _TEXT.fullmatch(header.descr[1:])
+    text = _TEXT.fullmatch(header.element)
     if not text:
         return elements(data, dtype_named(header.dtype), header.descr[0] == ">")
     out = np.empty(count, object)
