@@ -22,6 +22,8 @@ from ckpttool.storage.files import is_url
 # TensorFlow's own mark for a file that is being written: readers and people know it.
 _MARK = ".tempstate"
 _FLUSH_SECONDS = 0.05
+# A larger write keeps the disk from being fed meanwhile: 8 MiB at once take twice the time.
+_AT_ONCE = 256 << 10
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -44,7 +46,7 @@ class Staged:
         view = memoryview(data).cast("B")
         try:
             while view:
-                view = view[os.write(self.fileno(), view) :]
+                view = view[os.write(self.fileno(), view[:_AT_ONCE]) :]
         except OSError as error:
             raise cannot_write(self.final, error) from error
 
