@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stderr.flush()
     except BrokenPipeError:
         _drop_output()
+    except OSError as error:
+        code = _no_room(error)
     # Not sys.exit: freeing a large listing object by object takes as long as reading it did.
     os._exit(code)
 
@@ -67,6 +69,9 @@ def execute(arguments: Sequence[str]) -> int:
         # The reader of our output has gone (`| head`): nothing to say and nobody to say it to.
         _drop_output()
         return errors.EXIT_OK
+    except OSError as error:
+        # Files are dealt with where they are read and written, by their names: this is stdout.
+        return _other(error) if error.filename else _no_room(error)
     except Exception as error:
         return _other(error)
 
@@ -122,6 +127,14 @@ def _other(error: Exception) -> int:
         ]
     )
     return errors.EXIT_BUG
+
+
+def _no_room(error: OSError) -> int:
+    """Standard output takes no more (`> /dev/full`): say so where it may still be seen."""
+    _drop_output()
+    emit.SETTINGS.json = False
+    emit.failure([Problem("OUT002", "standard output cannot be written", None, error.strerror)])
+    return errors.EXIT_OUTPUT
 
 
 def _drop_output() -> None:

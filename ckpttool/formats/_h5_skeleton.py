@@ -13,7 +13,10 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping, Sequence
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from ckpttool.errors import OutputError, Problem
@@ -75,7 +78,7 @@ def lay_out(staged: Staged, base: int, layout: Layout) -> Skeleton:
     window = _Window(staged.fileno(), base)
     try:
         # Nothing is mapped, and no lock is taken: the bytes go through the window alone.
-        with h5py.File(window, "w", libver=("earliest", "latest")) as file:
+        with _interrupts_held(), h5py.File(window, "w", libver=("earliest", "latest")) as file:
             _make_groups(file, layout)
             makers = _Makers()
             offsets = tuple(makers.make(file, leaf) for leaf in layout.leaves)
@@ -161,6 +164,30 @@ class _Makers:
                 stored = np.dtype("V2")
             self._types[dtype] = h5py.h5t.py_create(stored, logical=True)
         return self._types[dtype]
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C only takes effect when the context ends: HDF5 would lose it in the middle of a call.
+
+    An exception that Python code raises under HDF5 comes out as another one, or not at all.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came = False
+
+    def remember(*_: object) -> None:
+        nonlocal came
+        came = True
+
+    before = signal.signal(signal.SIGINT, remember)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 class _Window(io.RawIOBase):

@@ -170,6 +170,16 @@ def test_a_closed_pipe_is_no_error(samples: Path) -> None:
     assert run.stderr == ""
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full here")
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_a_full_standard_output_is_told(samples: Path, flags: tuple[str, ...]) -> None:
+    with open("/dev/full", "wb") as full:
+        words = (sys.executable, "-m", "ckpttool", "tree", str(samples / "shapes"), *flags)
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE)  # noqa: S603
+    assert done.returncode == 5
+    assert b"OUT002" in done.stderr
+
+
 def test_names_that_drive_a_terminal_print_safely(samples: Path) -> None:
     run = _run("tree", str(samples / "odd_variable_names"), "--color")
     text = run.stdout.decode()
