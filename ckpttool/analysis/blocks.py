@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckpttool.analysis.metrics import EXACT, Tally, Tolerance, Wide
 from ckpttool.analysis.tallying import compare
+from ckpttool.analysis.widening import widen
 from ckpttool.storage.crc32c import crc32c, unlocked_crc32c
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _MAX_RATIO = 16.0  # of two squared norms, up to which their dot product follows
 class Float32Blocks:
     """Buffers and running sums for one thread; call it with floating-point warnings silenced.
 
-    ``memory_a`` and ``memory_b`` are the bytes of the two sides: fill them, then :meth:`add`.
+    Fill the buffers (:meth:`stored`, :meth:`fill`), then :meth:`add`.
     """
 
     def __init__(self, tolerance: Tolerance = EXACT) -> None:
@@ -43,10 +44,9 @@ class Float32Blocks:
         self._flat = self._stack.reshape(3, BLOCK)
         self._ones = np.ones(ROW, np.float32)
         self._products = _row_products()
-        self.memory_a = memoryview(self._flat[0]).cast("B")
-        self.memory_b = memoryview(self._flat[1]).cast("B")
+        self._bytes = [memoryview(side).cast("B") for side in self._flat[:2]]
+        self._raw = [memoryview(bytearray(4 * BLOCK)) for _ in "ab"]  # where it is not float32
         self._extend = unlocked_crc32c()
-        self._addresses = [int(side.ctypes.data) for side in self._flat[:2]]
         self._begin()
 
     def _begin(self) -> None:
@@ -57,16 +57,25 @@ class Float32Blocks:
 
     def fill(self, a: Array, b: Array) -> None:
         """Take a pair of blocks from elsewhere, converted to float32 (which must lose nothing)."""
-        self._flat[0, : len(a)] = a
-        self._flat[1, : len(b)] = b
+        widen(a, self._flat[0, : len(a)])
+        widen(b, self._flat[1, : len(b)])
 
-    def checksums(self, count: int, crc_a: int, crc_b: int) -> tuple[int, int]:
-        """The two CRCs continued over the first ``count`` elements of the buffers."""
+    def stored(self, size: int, *, plain: bool) -> tuple[memoryview, memoryview]:
+        """The first ``size`` bytes of the two buffers to read into.
+
+        With ``plain`` they are float32 and :meth:`add` takes them as they are; else see
+        :meth:`arrays`.
+        """
+        a, b = self._bytes if plain else self._raw
+        return a[:size], b[:size]
+
+    def checksum(self, data: memoryview, crc: int) -> int:
+        """A CRC continued over bytes that :meth:`stored` gave."""
+        import numpy as np
+
         if self._extend is None:
-            a, b = bytes(self.memory_a[: 4 * count]), bytes(self.memory_b[: 4 * count])
-            return crc32c(a, crc_a), crc32c(b, crc_b)
-        at_a, at_b = self._addresses
-        return self._extend(crc_a, at_a, 4 * count), self._extend(crc_b, at_b, 4 * count)
+            return crc32c(bytes(data), crc)
+        return self._extend(crc, int(np.frombuffer(data, np.uint8).ctypes.data), len(data))
 
     def add(self, count: int) -> None:
         """Add the first ``count`` elements that the buffers hold to the sums."""
@@ -86,7 +95,7 @@ class Float32Blocks:
         if not (
             (_SMALL < aa < _INFINITE or (aa == 0 and _all_zero(a)))
             and (_SMALL < bb < _INFINITE or (bb == 0 and _all_zero(b)))
-            and (dd > _SMALL or not largest)
+            and (_SMALL < dd < _INFINITE or not largest)
         ):
             self._tally.merge(compare(a[:count], b[:count], self._tolerance))
             return

@@ -1,7 +1,7 @@
 """Compare the values of many pairs of tensors: bounded memory, both cores, checksums checked.
 
-Work is cut into items that any thread may take: a stretch of a large float32 tensor that lies in
-a local file, or a whole pair that is read through its readers.  Results are merged per pair.
+Work is cut into items that any thread may take: a stretch of a tensor that lies in a local file on
+either side, or a whole pair that is read through its readers.  Results are merged per pair.
 """
 
 from __future__ import annotations
@@ -14,25 +14,24 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ckpttool.analysis import forking
 from ckpttool.analysis.blocks import BLOCK, Float32Blocks, read_into
-from ckpttool.analysis.metrics import EXACT, Metrics, Tally, Tolerance
+from ckpttool.analysis.metrics import EXACT, Metrics, Tally, Tolerance, whole
 from ckpttool.analysis.sides import Region, Side
 from ckpttool.analysis.tallying import compare
+from ckpttool.analysis.widening import BYTE_INTS, SMALL_FLOATS
 from ckpttool.errors import CkptError, InputError, Problem
-from ckpttool.formats.streaming import Where
+from ckpttool.formats.streaming import Where, elements
 from ckpttool.storage.crc32c import combine, mask
-from ckpttool.tensors import BY_NAME
+from ckpttool.storage.files import unreadable
+from ckpttool.tensors import dtype_named
 
 if TYPE_CHECKING:
     from ckpttool.formats.streaming import Array
 
-# Elements of a stretch that a thread takes at once.
-_STRETCH = 4 * BLOCK
+_READ = 4 * BLOCK  # bytes that are read at once
+_STRETCH = 4 * _READ  # bytes that a thread takes at once
+_STEP = BLOCK // 16  # elements at once of types that need float64: a dozen arrays in the cache
 _MAX_THREADS = 4
 _WORTH_A_FORK = 64 << 20  # bytes a side
-# Types whose elements float32 holds exactly.
-_SMALL_FLOATS = frozenset(
-    dtype.name for dtype in BY_NAME.values() if dtype.kind == "float" and dtype.itemsize <= 4
-)
 
 Progress = Callable[[int], None]  # called with the bytes that were read since the last call
 
@@ -147,10 +146,10 @@ class Comparison:
             self._failures.append(error)
 
     def _size(self, item: _Stretch | int) -> int:
-        if not isinstance(item, int):
-            return item.size
-        spec = self._a.specs[self._pairs[item].a]
-        return 4 * spec.nbytes  # other dtypes take more time for their bytes
+        pair = self._pairs[item if isinstance(item, int) else item.pair]
+        dtypes = {self._a.specs[pair.a].dtype, self._b.specs[pair.b].dtype}
+        slow = 1 if dtypes <= SMALL_FLOATS else 4  # other dtypes take more time for their bytes
+        return slow * (self._a.specs[pair.a].nbytes if isinstance(item, int) else item.size)
 
     def _share(self) -> list[tuple[object, ...]]:
         """What the child does, and what of it the parent needs."""
@@ -184,13 +183,13 @@ class Comparison:
 
     def _plan(self, index: int, pair: Pair) -> None:
         a, b = self._a.region(pair.a), self._b.region(pair.b)
-        if a is None or b is None or a.size != b.size:
+        same = self._a.specs[pair.a].dtype == self._b.specs[pair.b].dtype
+        if a is None or b is None or not same or a.size != b.size:
             self._work.append(index)
             return
         self._regions[index] = (a, b)
-        step = _STRETCH * 4
-        for start in range(0, a.size, step):
-            self._work.append(_Stretch(index, a, b, start, min(step, a.size - start)))
+        for start in range(0, a.size, _STRETCH):
+            self._work.append(_Stretch(index, a, b, start, min(_STRETCH, a.size - start)))
 
     def _drain(self) -> None:
         """Do items until there are none; what goes wrong inside stops all threads."""
@@ -219,26 +218,47 @@ class Comparison:
         if self._progress is not None:
             self._progress(int(size * self._reported))
 
-    # --- float32 that lies in local files --------------------------------------------------
+    # --- what lies in local files ----------------------------------------------------------
 
     def _read_stretch(self, item: _Stretch, blocks: Float32Blocks) -> None:
         crc_a = crc_b = 0
-        for start in range(item.start, item.start + item.size, BLOCK * 4):
-            size = min(BLOCK * 4, item.start + item.size - start)
-            got_a = read_into(item.a.fd, blocks.memory_a[:size], item.a.offset + start)
-            got_b = read_into(item.b.fd, blocks.memory_b[:size], item.b.offset + start)
-            if min(got_a, got_b) < size:
-                self._cut(item, start, got_a, got_b)
+        dtype = dtype_named(self._a.specs[self._pairs[item.pair].a].dtype)
+        sums = _Sums(blocks, {dtype.name}, self._tolerance)
+        plain = dtype.name == "float32"
+        for start in range(item.start, item.start + item.size, _READ):
+            size = min(_READ, item.start + item.size - start)
+            a, b = blocks.stored(size, plain=plain)
+            if not self._fill(item, start, a, b):
                 break
             if self._check:
-                crc_a, crc_b = blocks.checksums(size // 4, crc_a, crc_b)
-            blocks.add(size // 4)
+                crc_a, crc_b = blocks.checksum(a, crc_a), blocks.checksum(b, crc_b)
+            if plain:
+                blocks.add(size // 4)
+            else:
+                sums.add(elements(a, dtype), elements(b, dtype))
             self._report(2 * size)
-        total = blocks.finish()
+            if self._stop.is_set():
+                break
+        total = sums.finish()
         with self._lock:
             pending = self._pending[item.pair]
             pending.tally.merge(total)
             pending.sums.append((item.start, item.size, crc_a, crc_b))
+
+    def _fill(self, item: _Stretch, start: int, a: memoryview, b: memoryview) -> bool:
+        """Read the bytes at ``start`` of both; False where that failed, which is written down."""
+        got = []
+        for region, memory in ((item.a, a), (item.b, b)):
+            try:
+                got.append(read_into(region.fd, memory, region.offset + start))
+            except OSError as error:
+                with self._lock:
+                    self._pending[item.pair].problems += unreadable(region.path, error).problems
+                return False
+        if min(got) < len(a):
+            self._cut(item, start, *got)
+            return False
+        return True
 
     def _cut(self, item: _Stretch, start: int, got_a: int, got_b: int) -> None:
         """A file became shorter while it was read."""
@@ -267,25 +287,19 @@ class Comparison:
 
     def _read_pair(self, index: int, blocks: Float32Blocks) -> None:
         pair = self._pairs[index]
-        total = Tally()
-        fast = {self._a.specs[pair.a].dtype, self._b.specs[pair.b].dtype} <= _SMALL_FLOATS
+        dtypes = {self._a.specs[pair.a].dtype, self._b.specs[pair.b].dtype}
+        sums = _Sums(blocks, dtypes, self._tolerance)
         try:
             for a, b in _lockstep(self._a.pieces(pair.a), self._b.pieces(pair.b)):
-                if fast:
-                    blocks.fill(a, b)
-                    blocks.add(len(a))
-                else:
-                    total.merge(compare(a, b, self._tolerance))
+                sums.add(a, b)
                 self._report(a.nbytes + b.nbytes)
                 if self._stop.is_set():
                     return
         except CkptError as error:
             with self._lock:
                 self._pending[index].problems += error.problems
-        if fast:
-            total = blocks.finish()
         with self._lock:
-            self._pending[index].tally.merge(total)
+            self._pending[index].tally.merge(sums.finish())
 
     def _outcome(self, index: int) -> Outcome:
         pending = self._pending[index]
@@ -294,6 +308,37 @@ class Comparison:
         if pending.problems:
             return Outcome(None, tuple(pending.problems))
         return Outcome(pending.tally.metrics())
+
+
+class _Sums:
+    """The sums over blocks of a pair: through float32 buffers where their dtypes allow it."""
+
+    def __init__(self, blocks: Float32Blocks, dtypes: set[str], tolerance: Tolerance) -> None:
+        self._blocks = blocks
+        self._whole = dtypes <= BYTE_INTS
+        self._fast = self._whole or dtypes <= SMALL_FLOATS
+        self._tolerance = tolerance
+        self._total = Tally()
+
+    def add(self, a: Array, b: Array) -> None:
+        """Blocks of equal length."""
+        step = BLOCK if self._fast else _STEP
+        for start in range(0, len(a), step):
+            x, y = a[start : start + step], b[start : start + step]
+            if self._fast:
+                self._blocks.fill(x, y)
+                self._blocks.add(len(x))
+            else:
+                self._total.merge(compare(x, y, self._tolerance))
+
+    def finish(self) -> Tally:
+        """All that was added, and what the buffers were given directly."""
+        total = self._blocks.finish()
+        if self._whole:
+            total.max_abs, total.sum_abs = whole(total.max_abs), whole(total.sum_abs)
+        if self._fast:
+            return total
+        return self._total
 
 
 def _lockstep(first: Iterator[Array], second: Iterator[Array]) -> Iterator[tuple[Array, Array]]:

@@ -26,8 +26,20 @@ Content = Callable[[str], object | None]
 def contents(a: Side, b: Side) -> tuple[Content, Content]:
     """For each side a function of a name, whose results can be compared with the other's."""
     if a.endianness is not None and a.endianness == b.endianness:
-        return _or_summed(a, a.content), _or_summed(b, b.content)
+        return _or_summed(a, _stored(a)), _or_summed(b, _stored(b))
     return _or_summed(a, a.checksum), _or_summed(b, b.checksum)
+
+
+def _stored(side: Side) -> Content:
+    """What the index has of a tensor: a partitioned one may be whole on the other side."""
+
+    def stored(name: str) -> object | None:
+        found = side.checksum(name)
+        if found is not None or side.is_partitioned(name):
+            return found
+        return side.content(name)
+
+    return stored
 
 
 def _or_summed(side: Side, known: Content) -> Content:

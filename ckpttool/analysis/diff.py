@@ -6,16 +6,22 @@ everything else is streamed through :mod:`ckpttool.analysis.comparing`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from ckpttool.analysis.metrics import EXACT, Metrics, Tolerance
-from ckpttool.analysis.roles import VARIABLE, Role, infer_roles
-from ckpttool.analysis.sides import Side, renamed_keys
+from ckpttool.analysis.metrics import Metrics, Tolerance
+from ckpttool.analysis.roles import VARIABLE, Role
+from ckpttool.analysis.selecting import DiffOptions as DiffOptions
+from ckpttool.analysis.selecting import (
+    check_tolerance,
+    comparison_keys,
+    roles_of,
+    selected,
+    summary_of,
+)
+from ckpttool.analysis.sides import Side
 from ckpttool.analysis.tree import CheckpointSummary
 from ckpttool.errors import Problem
-from ckpttool.formats.registry import FORMATS
-from ckpttool.names import OBJECT_GRAPH_KEY, glob_matcher
 from ckpttool.tensors import TensorSpec, dtype_named
 
 if TYPE_CHECKING:
@@ -24,6 +30,9 @@ if TYPE_CHECKING:
     from ckpttool.checkpoint import Checkpoint
 
 VALUE, SHAPE, DTYPE = "value", "shape", "dtype"
+
+# Field 6 (crc32c, fixed32) at the end of a BundleEntryProto: an entry without it tells nothing.
+_CHECKSUM_TAG = b"\x35"
 
 
 class Change(NamedTuple):
@@ -55,7 +64,8 @@ class Listed(NamedTuple):
 class Rename(NamedTuple):
     """A tensor of the first checkpoint under another name in the second.
 
-    ``evidence`` says why the two belong together.  ``change`` is None if they are identical.
+    ``evidence`` says why the two belong together.  ``change`` is None if they are identical;
+    one without metrics is of tensors that could not be read.
     """
 
     a: str
@@ -99,33 +109,6 @@ class DiffResult(NamedTuple):
         return not (self.added or self.removed or self.changed or self.renamed or self.unreadable)
 
 
-class DiffOptions(NamedTuple):
-    """How to compare.
-
-    ``match``, ``exclude`` and ``roles`` select by the names of the comparison.  ``full`` reads
-    what the checksums already tell.  ``check`` compares stored checksums with what was read.
-    ``keys_a`` gives the key of each name of the first checkpoint, where a mapping file renames
-    them (``dropped`` are those that it leaves out); a prefix is taken off after that.  Without
-    ``graph_roles`` the roles are told by names and shapes alone, and no graph is read.  ``fork``
-    lets a second process do half of the work: not for programs that have threads.
-    """
-
-    match: Sequence[str] = ()
-    exclude: Sequence[str] = ()
-    roles: Sequence[str] = ()
-    tolerance: Tolerance = EXACT
-    full: bool = False
-    check: bool = True
-    renames: bool = True
-    strip_prefix_a: str = ""
-    strip_prefix_b: str = ""
-    keys_a: Mapping[str, str] | None = None
-    dropped: tuple[str, ...] = ()
-    graph_roles: bool = True
-    threads: int | None = None
-    fork: bool = False
-
-
 def diff(
     a: Checkpoint,
     b: Checkpoint,
@@ -140,54 +123,12 @@ def diff(
     compared.
     """
     options = options or DiffOptions()
+    check_tolerance(options.tolerance)
     run = _Run(a, b, options, progress)
     try:
         return run.result()
     finally:
         run.close()
-
-
-def roles_of(checkpoint: Checkpoint, options: DiffOptions) -> Callable[[], Mapping[str, Role]]:
-    """The roles of a checkpoint's keys, found when they are first asked for."""
-    found: list[Mapping[str, Role]] = []
-
-    def roles() -> Mapping[str, Role]:
-        if not found:
-            known = options.graph_roles or OBJECT_GRAPH_KEY in checkpoint.specs
-            found.append(checkpoint.roles if known else infer_roles(checkpoint.specs))
-        return found[0]
-
-    return roles
-
-
-def summary_of(checkpoint: Checkpoint, options: DiffOptions) -> CheckpointSummary:
-    """What the checkpoint is; its graph is only looked into if the options want its roles."""
-    if options.graph_roles:
-        return checkpoint.summary()
-    info = checkpoint.info
-    title = FORMATS[info.format].title
-    return CheckpointSummary(
-        info.path, info.format, info.step, info.shards, bool(info.graphs), (), title
-    )
-
-
-def name_selector(
-    options: DiffOptions, role: Callable[[str], Role]
-) -> Callable[[str], bool] | None:
-    """Whether the options select a name; None if they select all.
-
-    ``role`` is asked only if they speak of roles.
-    """
-    tests: list[Callable[[str], bool]] = []
-    if options.match:
-        tests.append(glob_matcher(options.match))
-    if options.exclude:
-        unwanted = glob_matcher(options.exclude)
-        tests.append(lambda name: not unwanted(name))
-    if options.roles:
-        wanted = frozenset(options.roles)
-        tests.append(lambda name: role(name).role in wanted)
-    return (lambda name: all(test(name) for test in tests)) if tests else None
 
 
 class _Run:
@@ -202,8 +143,8 @@ class _Run:
     ) -> None:
         self.a, self.b, self.options = a, b, options
         self._progress = progress
-        self.side_a = Side(a.reader, _keys(a, options.keys_a, options.strip_prefix_a))
-        self.side_b = Side(b.reader, _keys(b, None, options.strip_prefix_b))
+        self.side_a = Side(options.reader_a or a.reader, comparison_keys(a, options))
+        self.side_b = Side(b.reader, comparison_keys(b, options, first=False))
         self._roles_a = roles_of(a, options)
         self._roles_b = roles_of(b, options)
         self._identical: list[str] = []
@@ -216,9 +157,9 @@ class _Run:
         self.side_b.close()
 
     def result(self) -> DiffResult:
-        keep = name_selector(self.options, self._role)
-        names_a = list(filter(keep, self.side_a.specs))
-        names_b = list(filter(keep, self.side_b.specs))
+        names_a = selected(self.side_a.specs, self.options, self._role)
+        names_b = selected(self.side_b.specs, self.options, self._role)
+        names = len(names_a) + len(names_b)
         to_read = self._common(name for name in names_a if name in self.side_b.specs)
         removed = [name for name in names_a if name not in self.side_b.specs]
         added = [name for name in names_b if name not in self.side_a.specs]
@@ -247,7 +188,7 @@ class _Run:
             tuple(self._unreadable),
             self.options.tolerance,
             self.options.dropped,
-            tuple(dict.fromkeys((*self.a.notices(), *self.b.notices()))),
+            tuple(dict.fromkeys((*self.a.notices(), *self.b.notices(), *_nothing(self, names)))),
         )
 
     # --- selection -------------------------------------------------------------------------
@@ -280,6 +221,8 @@ class _Run:
             elif self._equal_by_index(name, name):
                 self._identical.append(name)
                 self._by_index += 1
+            elif dtype_named(a.dtype).array_type is None and self._has_content(name):
+                self._changed.append(self._change(name, VALUE, a, b, None))
             else:
                 to_read.append(name)
         return to_read
@@ -294,7 +237,10 @@ class _Run:
         return frozenset(
             name
             for name, key in side_a.keys.items()
-            if key in entries_a and name in keys_b and entries_a[key] == entries_b.get(keys_b[name])
+            if key in entries_a
+            and name in keys_b
+            and entries_a[key] == entries_b.get(keys_b[name])
+            and entries_a[key][-5:-4] == _CHECKSUM_TAG
         )
 
     def _equal_by_index(self, name_a: str, name_b: str) -> bool:
@@ -309,6 +255,11 @@ class _Run:
             return False
         content = side_a.content(name_a)
         return content is not None and content == side_b.content(name_b)
+
+    def _has_content(self, name: str) -> bool:
+        """Whether both indexes tell what stands for the bytes."""
+        contents = self.side_a.content(name), self.side_b.content(name)
+        return None not in contents and self.side_a.endianness == self.side_b.endianness
 
     def _renames(self, removed: list[str], added: list[str]) -> list[Match]:
         if not (removed and added and self.options.renames):
@@ -332,7 +283,7 @@ class _Run:
             self._by_index += 1
         elif outcome.metrics is None:
             self._unreadable.append(Unreadable(match.b, outcome.problems))
-        elif outcome.metrics.differing:
+        if outcome is not None and (outcome.metrics is None or outcome.metrics.differing):
             a, b = self.side_a.specs[match.a], self.side_b.specs[match.b]
             change = self._change(match.b, VALUE, a, b, outcome.metrics)
         return Rename(match.a, match.b, match.evidence, change, role.role, role.owner)
@@ -385,14 +336,12 @@ class _Run:
         return not change.metrics.beyond
 
 
-def _keys(
-    checkpoint: Checkpoint, keys: Mapping[str, str] | None, strip_prefix: str
-) -> Mapping[str, str]:
-    """The reader's key of each name of one side."""
-    if keys is None and not strip_prefix:
-        return {name: name for name in checkpoint.specs}
-    found = renamed_keys(keys if keys is not None else checkpoint.specs, strip_prefix)
-    return found if keys is None else {name: keys[key] for name, key in found.items()}
+def _nothing(run: _Run, names: int) -> Iterator[Problem]:
+    """A notice where the options leave nothing to compare: that is no proof of anything."""
+    if not names and (run.side_a.specs or run.side_b.specs):
+        wanted = [*run.options.match, *run.options.roles]
+        message = "the options select no tensor of either checkpoint"
+        yield Problem("INP010", message, found=", ".join(wanted) or None)
 
 
 def _comparable(a: TensorSpec, b: TensorSpec) -> bool:

@@ -231,5 +231,10 @@ def _wide(value: Wide | int) -> Wide:
     return Wide(float(value)) if isinstance(value, int) else value
 
 
+def whole(value: Wide | int) -> int:
+    """A sum that is known to be a whole number."""
+    return value if isinstance(value, int) else int(value.number())
+
+
 def _plain(value: Wide | int) -> float | int:
     return value if isinstance(value, int) else value.number()

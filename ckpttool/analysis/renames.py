@@ -20,6 +20,10 @@ from typing import NamedTuple
 from ckpttool.tensors import Shape, TensorSpec
 
 _MAX_SCORES = 40_000  # name pairs of one dtype and shape that are scored
+_ALL_SCORES = 400_000  # name pairs in all
+_MAX_ROUNDS = 30
+_MAX_DEPTH = 40  # components of a name that are looked at for scopes
+_MAX_WORDS = 60  # words of a name that is scored
 _MARGIN = 0.1  # by which the best of several must be better than the second
 _ENOUGH = 0.34  # below this two names have next to nothing in common
 _TOKENS = re.compile(r"[0-9]+|[^0-9/_.:]+")
@@ -49,7 +53,7 @@ def find_renames(
     """
     search = _Search(removed, added, content_a, content_b)
     search.by_content()
-    while True:
+    for _ in range(_MAX_ROUNDS):
         before = len(search.matches)
         search.by_scope()
         if len(search.matches) == before:
@@ -78,6 +82,7 @@ class _Search:
         self._b = {name: spec for name, spec in added.items() if _kind(spec) in kinds}
         self._content_a = {name: content_a(name) for name in self._a}
         self._content_b = {name: content_b(name) for name in self._b}
+        self._scores_left = _ALL_SCORES
 
     def _claim(self, a: str, b: str, evidence: str) -> None:
         del self._a[a], self._b[b]
@@ -121,7 +126,9 @@ class _Search:
         groups_b = _grouped(self._b, lambda name: _kind(self._b[name]))
         for kind, names in _grouped(self._a, lambda name: _kind(self._a[name])).items():
             others = groups_b.get(kind, [])
-            if others and len(names) * len(others) <= _MAX_SCORES:
+            count = len(names) * len(others)
+            if others and count <= min(_MAX_SCORES, self._scores_left):
+                self._scores_left -= count
                 for a, b in _clear_pairs(names, others):
                     self._claim(a, b, "dtype and shape; alike in name")
 
@@ -172,6 +179,8 @@ def _ranked(moves: Mapping[Path, Counter[Path]]) -> dict[Path, list[Path]]:
 def _moved(name: str, moves: _Moves) -> Iterator[str]:
     """What ``name`` may have become: by its longest leading scope first."""
     parts = tuple(name.split("/"))
+    if len(parts) > _MAX_DEPTH:
+        return
     for size in range(len(parts), -1, -1):
         for new in moves.heads.get(parts[:size], ()):
             yield "/".join((*new, *parts[size:]))
@@ -219,10 +228,16 @@ def _likeness(a: list[str], b: list[str]) -> float:
     """From 0 to 1: words in common, in order; the last ones count most, numbers must agree."""
     import difflib
 
+    if max(len(a), len(b)) > _MAX_WORDS:
+        return 0.0
     if [t for t in a if t.isdigit()] != [t for t in b if t.isdigit()]:
         return 0.0
-    ratio = difflib.SequenceMatcher(None, a, b, autojunk=False).ratio()
-    return 0.7 * ratio + 0.3 * (a[-1:] == b[-1:])
+    last = 0.3 * (a[-1:] == b[-1:])
+    words = set(b)
+    common = sum(word in words for word in a)
+    if 0.7 * 2 * common / max(1, len(a) + len(b)) + last < _ENOUGH:
+        return 0.0  # too little even if the words are in order
+    return 0.7 * difflib.SequenceMatcher(None, a, b, autojunk=False).ratio() + last
 
 
 # --- rules for a mapping file --------------------------------------------------------------------
@@ -246,7 +261,7 @@ def rename_rules(renames: Mapping[str, str], names: Iterable[str]) -> list[Renam
     below: dict[Path, int] = {}
     for name in names:
         parts = name.split("/")
-        for size in range(len(parts)):
+        for size in range(_deepest(parts)):
             below[tuple(parts[:size])] = below.get(tuple(parts[:size]), 0) + 1
     moved: Counter[tuple[Path, Path]] = Counter()
     for old, new in renames.items():
@@ -272,4 +287,12 @@ def _heads(old: str, new: str) -> Iterator[tuple[Path, Path]]:
     """What stands before each common ending of two names."""
     a, b = tuple(old.split("/")), tuple(new.split("/"))
     for size in range(1, _common(a[::-1], b[::-1]) + 1):
-        yield a[: len(a) - size], b[: len(b) - size]
+        heads = a[: len(a) - size], b[: len(b) - size]
+        # A rule says `scope/**`: that is not the root for a scope without a name, and not a name
+        # that ends with the slash.
+        if ("",) not in heads and any(a[len(a) - size :]) and len(heads[0]) < _deepest(a):
+            yield heads
+
+
+def _deepest(parts: Sequence[str]) -> int:
+    return min(len(parts), _MAX_DEPTH)

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ckpttool.analysis.content import checksum
-from ckpttool.analysis.diff import (
+from ckpttool.analysis.diff import DiffResult, diff
+from ckpttool.analysis.roles import VARIABLE, Role
+from ckpttool.analysis.selecting import (
     DiffOptions,
-    DiffResult,
-    diff,
-    name_selector,
+    comparison_keys,
     roles_of,
+    selected,
     summary_of,
 )
-from ckpttool.analysis.roles import VARIABLE, Role
-from ckpttool.analysis.sides import Side, renamed_keys
+from ckpttool.analysis.series_status import (
+    CLASSES,
+    DIVERGING,
+    FROZEN,
+    MOVING,
+    NEVER_MOVED,
+    PARTIAL,
+    RESET,
+    Point,
+    Returns,
+    filled,
+    status_of,
+)
+from ckpttool.analysis.sides import Side
 from ckpttool.analysis.tree import CheckpointSummary
 from ckpttool.errors import CkptError, Problem
 from ckpttool.tensors import Shape, dtype_named
@@ -25,14 +36,22 @@ if TYPE_CHECKING:
     from ckpttool.analysis.comparing import Progress
     from ckpttool.checkpoint import Checkpoint
 
-MOVING, FROZEN, NEVER_MOVED = "moving", "frozen", "never_moved"
-RESET, DIVERGING, PARTIAL = "reset", "diverging", "partial"
-CLASSES = (DIVERGING, RESET, MOVING, FROZEN, NEVER_MOVED, PARTIAL)
-
-EXPLODED = 100.0  # growth of a norm in one interval that counts as diverging
+__all__ = [
+    "CLASSES",
+    "DIVERGING",
+    "FROZEN",
+    "MOVING",
+    "NEVER_MOVED",
+    "PARTIAL",
+    "RESET",
+    "SeriesResult",
+    "SeriesRow",
+    "series",
+    "still_scopes",
+    "watched",
+]
 
 _Roles = Callable[[], "Mapping[str, Role]"]
-_CONSTANT = re.compile(r"constant\((?:value=)?([-+0-9.einfa]+)\)")
 
 
 class SeriesRow(NamedTuple):
@@ -40,9 +59,10 @@ class SeriesRow(NamedTuple):
 
     ``present`` has the positions (in the result's ``steps``) of the checkpoints that hold it.
     ``rel_l2`` is aligned with ``present``: the norm of the change since the one before, by that
-    one's norm; None for the first, and where no number can be told (``broken`` says why).
-    ``norms`` are aligned too, None where nothing had to be read.  ``status`` is one of CLASSES and
-    ``note`` says since when, or what is wrong.  ``values`` are the first ones at each step.
+    one's norm; None for the first, and where no number can be told.  ``norms`` are aligned too,
+    None where nothing had to be read; so is ``nan_or_inf``, where that counts as 0.  ``status`` is
+    one of CLASSES and ``note`` says since when, or what is wrong.  ``values`` are the first ones
+    at each step.
     """
 
     name: str
@@ -100,25 +120,99 @@ def _above(scope: str) -> str:
     return scope.rpartition("/")[0]
 
 
-class _Point(NamedTuple):
-    """A variable at one step."""
+class _OpenSide(Side):
+    def __enter__(self) -> Side:
+        return self
 
-    position: int
-    rel_l2: float | None
-    norm: float | None
-    odd: int  # elements that are NaN or infinite
-    moved: bool
-    content: object | None
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
-class _Track:
-    """A variable on its way through the steps."""
+class _Series:
+    """One series: its checkpoints are gone through in order, two at a time."""
 
-    def __init__(self) -> None:
-        self.points: list[_Point] = []
+    def __init__(self, checkpoints: Sequence[Checkpoint], options: DiffOptions) -> None:
+        self.checkpoints = checkpoints
+        self.options = options._replace(renames=False)
+        self.tracks: dict[str, list[Point]] = {}
+        self.specs: dict[str, tuple[str, Shape, Role]] = {}
+        self.values: dict[str, list[tuple[Any, ...]]] = {}
+        self.problems: list[Problem] = []
 
-    def norm(self) -> float | None:
-        return self.points[-1].norm if self.points else None
+    def side(self, position: int) -> _OpenSide:
+        """One checkpoint under the names of the comparison."""
+        checkpoint = self.checkpoints[position]
+        keys = comparison_keys(checkpoint, self.options, first=not position)
+        return _OpenSide(checkpoint.reader, keys)
+
+    def compare(
+        self, position: int, progress: Callable[[int], Progress] | None
+    ) -> DiffResult | None:
+        """The checkpoint at ``position`` with the one before it, where there is one."""
+        if not position:
+            return None
+        options = self.options
+        if position > 1:
+            options = options._replace(keys_a=None, strip_prefix_a=options.strip_prefix_b)
+        before, here = self.checkpoints[position - 1 : position + 1]
+        result = diff(before, here, options, progress=progress)
+        self.problems += [item for bad in result.unreadable for item in bad.problems]
+        return result
+
+    def visit(self, position: int, side: Side, watch: int) -> list[str]:
+        """Take down what is at ``position``; the names that are selected."""
+        roles = roles_of(self.checkpoints[position], self.options)
+
+        def role(name: str) -> Role:
+            found = roles().get(side.keys[name], VARIABLE)
+            if found.owner is None:
+                return found
+            return found._replace(owner=side.name_of(found.owner))
+
+        chosen = selected(side.specs, self.options, role)
+        for name in chosen:
+            spec = side.specs[name]
+            self.specs[name] = (spec.dtype, spec.shape, role(name))
+            if watch:
+                first = _first(side, name, watch, self.problems)
+                self.values.setdefault(name, []).append(first)
+        return chosen
+
+    def row(self, name: str, labels: Sequence[int | str]) -> SeriesRow:
+        """What is known of one variable."""
+        points = filled(self.tracks[name])
+        dtype, shape, role = self.specs[name]
+        status, note = status_of(points, len(self.checkpoints), labels)
+        if status in (MOVING, FROZEN):
+            back = Returns(self.checkpoints, self.side, labels).note(name, points)
+            status, note = (RESET, back) if back else (status, note)
+        return SeriesRow(
+            name,
+            dtype,
+            shape,
+            role.role,
+            role.owner,
+            tuple(point.position for point in points),
+            tuple(point.rel_l2 for point in points),
+            tuple(point.norm for point in points),
+            tuple(point.odd or 0 for point in points),
+            status,
+            note,
+            tuple(self.values.get(name, ())),
+        )
+
+    def result(self, row: Callable[[str, Sequence[int | str]], SeriesRow]) -> SeriesResult:
+        """All rows, and what else there is to tell."""
+        summaries = tuple(summary_of(one, self.options) for one in self.checkpoints)
+        labels = _labels(summaries)
+        with self.side(len(self.checkpoints) - 1) as side:
+            names = [name for name in side.specs if name in self.tracks]
+        known = frozenset(names)
+        names += [name for name in self.tracks if name not in known]
+        rows = tuple(row(name, labels) for name in names)
+        problems = tuple(dict.fromkeys(self.problems))
+        notices = dict.fromkeys(item for one in self.checkpoints for item in one.notices())
+        return SeriesResult(summaries, labels, rows, problems, tuple(notices))
 
 
 def series(
@@ -130,214 +224,92 @@ def series(
 ) -> SeriesResult:
     """Follow every variable through ``checkpoints`` in the order given.
 
-    ``watch`` is the number of first values to keep of each.
+    ``watch`` is the number of first values to keep of each.  What differs within the tolerances
+    has not moved.
     """
-    options = (options or DiffOptions())._replace(renames=False)
-    tracks: dict[str, _Track] = {}
-    specs: dict[str, tuple[str, Shape, Role]] = {}
-    problems: list[Problem] = []
-    values: dict[str, list[tuple[Any, ...]]] = {}
-    for position, checkpoint in enumerate(checkpoints):
-        before = checkpoints[position - 1] if position else checkpoint
-        result = diff(before, checkpoint, options, progress=progress) if position else None
-        roles = roles_of(checkpoint, options)
-        with _side(checkpoint, options) as side:
-            chosen = _chosen(roles, options, side)
-            _extend(tracks, position, chosen, side, result)
-            for name in chosen:
-                spec = side.specs[name]
-                specs[name] = (spec.dtype, spec.shape, _role(roles, side, name))
-                if watch:
-                    values.setdefault(name, []).append(_first(side, name, watch, problems))
-        if result is not None:
-            problems += [item for bad in result.unreadable for item in bad.problems]
+    run = _Series(checkpoints, options or DiffOptions())
+    before: Side | None = None
+    for position in range(len(checkpoints)):
+        result = run.compare(position, progress)
+        with run.side(position) as side:
+            chosen = run.visit(position, side, watch)
+            _extend(run.tracks, position, chosen, (before, side), result)
         if position:
-            before.reader.close()
-    summaries = tuple(summary_of(checkpoint, options) for checkpoint in checkpoints)
-    rows = []
-    for name in _ordered(tracks, checkpoints[-1], options):
-        dtype, shape, role = specs[name]
-        points = tracks[name].points
-        status, note = _status(points, len(checkpoints), _labels(summaries))
-        if status in (MOVING, FROZEN):
-            back = _returned(checkpoints, options, name, points, _labels(summaries))
-            status, note = (RESET, back) if back else (status, note)
-        rows.append(
-            SeriesRow(
-                name,
-                dtype,
-                shape,
-                role.role,
-                role.owner,
-                tuple(point.position for point in points),
-                tuple(point.rel_l2 for point in points),
-                _norms(points),
-                tuple(point.odd for point in points),
-                status,
-                note,
-                tuple(values.get(name, ())),
-            )
+            checkpoints[position - 1].reader.close()  # its files; it opens them again if need be
+        before = side
+    return run.result(run.row)
+
+
+def watched(checkpoints: Sequence[Checkpoint], options: DiffOptions, count: int) -> SeriesResult:
+    """The ``count`` first values of every variable at each step; nothing is compared."""
+    run = _Series(checkpoints, options)
+    for position in range(len(checkpoints)):
+        with run.side(position) as side:
+            for name in run.visit(position, side, count):
+                point = Point(position, None, None, None, False, None)
+                run.tracks.setdefault(name, []).append(point)
+
+    def row(name: str, _: Sequence[int | str]) -> SeriesRow:
+        dtype, shape, role = run.specs[name]
+        present = tuple(point.position for point in run.tracks[name])
+        nothing = (None,) * len(present)
+        zeros, values = (0,) * len(present), tuple(run.values[name])
+        return SeriesRow(
+            name,
+            dtype,
+            shape,
+            role.role,
+            role.owner,
+            present,
+            nothing,
+            nothing,
+            zeros,
+            "",
+            "",
+            values,
         )
-    notices = dict.fromkeys(item for one in checkpoints for item in one.notices())
-    return SeriesResult(summaries, _labels(summaries), tuple(rows), tuple(problems), tuple(notices))
+
+    return run.result(row)
 
 
-class _OpenSide(Side):
-    def __enter__(self) -> Side:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def _side(checkpoint: Checkpoint, options: DiffOptions) -> _OpenSide:
-    return _OpenSide(checkpoint.reader, renamed_keys(checkpoint.specs, options.strip_prefix_a))
-
-
-def _chosen(roles: _Roles, options: DiffOptions, side: Side) -> list[str]:
-    keep = name_selector(options, lambda name: roles().get(side.keys[name], VARIABLE))
-    return list(filter(keep, side.specs))
-
-
-def _role(roles: _Roles, side: Side, name: str) -> Role:
-    role = roles().get(side.keys[name], VARIABLE)
-    return role if role.owner is None else role._replace(owner=side.name_of(role.owner))
+def _content(side: Side, name: str) -> object | None:
+    """What the index tells of a tensor's bytes, with what they mean."""
+    content, spec = side.content(name), side.specs[name]
+    return None if content is None else (spec.dtype, spec.shape, content)
 
 
 def _extend(
-    tracks: dict[str, _Track],
+    tracks: dict[str, list[Point]],
     position: int,
     chosen: Sequence[str],
-    side: Side,
+    sides: tuple[Side | None, Side],
     result: DiffResult | None,
 ) -> None:
-    """Add this checkpoint's point to every variable that it holds."""
-    changes = (
-        {} if result is None else {item.name: item for item in (*result.changed, *result.close)}
-    )
+    """Add this checkpoint's point to every variable that it holds.
+
+    What tells the contents is looked up where a variable moved only.
+    """
+    before, here = sides
+    changed = {} if result is None else {item.name: item for item in result.changed}
+    close = {} if result is None else {item.name: item for item in result.close}
     same = frozenset(() if result is None else result.identical)
     for name in chosen:
-        track = tracks.setdefault(name, _Track())
-        points = track.points
-        change = changes.get(name)
-        known = side.content(name)
+        points = tracks.setdefault(name, [])
         if name in same:
-            last = points[-1]
-            points.append(last._replace(position=position, rel_l2=0.0, moved=False))
+            points.append(points[-1]._replace(position=position, rel_l2=0.0, moved=False))
             continue
+        change = changed.get(name) or close.get(name)
         metrics = None if change is None else change.metrics
+        content = _content(here, name) if points else None
+        if points and before is not None and name in before.keys and points[-1].content is None:
+            points[-1] = points[-1]._replace(content=_content(before, name))
         if metrics is None:
-            points.append(_Point(position, None, None, 0, bool(points), known))
+            points.append(Point(position, None, None, None, bool(points), content))
             continue
-        last = points[-1]
-        points[-1] = last._replace(norm=metrics.norm_a, odd=metrics.nan_a + metrics.inf_a)
+        points[-1] = points[-1]._replace(norm=metrics.norm_a, odd=metrics.nan_a + metrics.inf_a)
         odd = metrics.nan_b + metrics.inf_b
-        relative = metrics.rel_l2
-        points.append(_Point(position, relative, metrics.norm_b, odd, True, known))
-
-
-def _norms(points: Sequence[_Point]) -> tuple[float | None, ...]:
-    """Norms of all steps: one that was learnt later holds for the equal steps before it, too."""
-    norms = [point.norm for point in points]
-    for index in range(len(points) - 2, -1, -1):
-        if norms[index] is None and not points[index + 1].moved:
-            norms[index] = norms[index + 1]
-    return tuple(norms)
-
-
-def _status(points: Sequence[_Point], count: int, labels: Sequence[int | str]) -> tuple[str, str]:
-    """The class of a variable, as far as its numbers tell, and a note."""
-    diverged = _diverged(points, labels)
-    if diverged:
-        return DIVERGING, diverged
-    if len(points) < count:
-        where = ", ".join(str(labels[point.position]) for point in points)
-        return PARTIAL, f"only in {where}"
-    moves = [index for index, point in enumerate(points) if point.moved]
-    if not moves:
-        return NEVER_MOVED, ""
-    if moves[-1] < len(points) - 1:
-        return FROZEN, f"since {labels[points[moves[-1]].position]}"
-    return MOVING, ""
-
-
-def _diverged(points: Sequence[_Point], labels: Sequence[int | str]) -> str:
-    norms = _norms(points)
-    for index, point in enumerate(points):
-        if point.odd and not points[0].odd:
-            return f"NaN or Inf at {labels[point.position]}"
-        before, now = norms[index - 1] if index else None, norms[index]
-        # From zero, or nearly, everything grows without measure: the first step does not count.
-        if index > 1 and before and now and now > EXPLODED * before:
-            return f"norm {before:.3g} to {now:.3g} at {labels[point.position]}"
-    return ""
-
-
-def _returned(
-    checkpoints: Sequence[Checkpoint],
-    options: DiffOptions,
-    name: str,
-    points: Sequence[_Point],
-    labels: Sequence[int | str],
-) -> str:
-    """What a variable moved back to: an earlier value or its initializer; "" if it did not."""
-    norms = _norms(points)
-    for index, point in enumerate(points):
-        for before in range(index - 1 if point.moved else 0):
-            earlier = points[before]
-            if point.content is not None and earlier.content is not None:
-                same = point.content == earlier.content
-            else:
-                same = _near(norms[index], norms[before]) and (
-                    _sum_at(checkpoints[point.position], options, name)
-                    == _sum_at(checkpoints[earlier.position], options, name)
-                    is not None
-                )
-            if same:
-                return f"at {labels[point.position]} as at {labels[earlier.position]}"
-    if _at_initializer(checkpoints, options, name, points):
-        return "back to its initializer"
-    return ""
-
-
-def _near(a: float | None, b: float | None) -> bool:
-    """Whether two norms may be those of equal tensors (strings have none)."""
-    return a == b if a is None or b is None else abs(a - b) <= 1e-6 * max(a, b)
-
-
-def _sum_at(checkpoint: Checkpoint, options: DiffOptions, name: str) -> int | None:
-    with _side(checkpoint, options) as side:
-        return checksum(side, name)
-
-
-def _at_initializer(
-    checkpoints: Sequence[Checkpoint], options: DiffOptions, name: str, points: Sequence[_Point]
-) -> bool:
-    """Whether a variable that had moved holds its constant initial value again at the end."""
-    if len(points) < 2 or points[-1].position != len(checkpoints) - 1 or not points[-1].moved:
-        return False
-    last = checkpoints[-1]
-    with _side(last, options) as side:
-        constant = _constant(last.initializer(side.keys[name]))
-        if constant is None or dtype_named(side.specs[name].dtype).kind not in ("float", "int"):
-            return False
-        try:
-            return all(bool((piece == constant).all()) for piece in side.pieces(name))
-        except CkptError:
-            return False
-
-
-def _constant(initializer: str | None) -> float | None:
-    """The value of an initializer that fills with one value."""
-    if initializer is None:
-        return None
-    if initializer in ("zeros", "ones"):
-        return float(initializer == "ones")
-    found = _CONSTANT.fullmatch(initializer)
-    try:
-        return float(found.group(1)) if found else None
-    except ValueError:
-        return None
+        moved = name not in close
+        points.append(Point(position, metrics.rel_l2, metrics.norm_b, odd, moved, content))
 
 
 def _first(side: Side, name: str, count: int, problems: list[Problem]) -> tuple[Any, ...]:
@@ -353,13 +325,6 @@ def _first(side: Side, name: str, count: int, problems: list[Problem]) -> tuple[
     except CkptError as error:
         problems += error.problems
     return ()
-
-
-def _ordered(tracks: dict[str, _Track], last: Checkpoint, options: DiffOptions) -> list[str]:
-    with _side(last, options) as side:
-        here = [name for name in side.specs if name in tracks]
-    known = frozenset(here)
-    return [*here, *(name for name in tracks if name not in known)]
 
 
 def _labels(summaries: Sequence[CheckpointSummary]) -> tuple[int | str, ...]:

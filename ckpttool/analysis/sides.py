@@ -7,6 +7,7 @@ renames them.  It also knows where bytes lie that can be read, or told apart, wi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,7 +25,7 @@ PIECE = 1 << 20  # bytes of a piece that a reader is asked for: it stays in the 
 
 
 class Region(NamedTuple):
-    """Little-endian float32 elements in one stretch of a local file; the CRC is masked."""
+    """Little-endian elements of a fixed size in one stretch of a local file; the CRC is masked."""
 
     fd: int
     path: str
@@ -83,10 +84,14 @@ class Side:
         """What stands for the tensor's bytes as stored: equal means equal bytes, but for a CRC
         that happens to be the same.  None where the index does not tell."""
         parts = self._parts(name)
-        if parts is None or self._bundle is None:
-            return None
+        if parts is None or self._bundle is None or not all(part.crc32c for part in parts):
+            return None  # 0 is what an index says that has no checksums
         stored = tuple((part.slice, part.size, part.crc32c) for part in parts)
         return self._bundle.endianness, stored
+
+    def is_partitioned(self, name: str) -> bool:
+        """Whether the tensor is stored in parts."""
+        return self.keys[name] in self.reader.partitioned
 
     def checksum(self, name: str) -> int | None:
         """CRC32C of the elements, little-endian in C order, where the index has just that."""
@@ -98,12 +103,14 @@ class Side:
         spec = self.specs[name]
         if not dtype_named(spec.dtype).itemsize or parts[0].size != spec.nbytes:
             return None
-        return unmask(parts[0].crc32c)
+        return unmask(parts[0].crc32c) if parts[0].crc32c else None
 
     def region(self, name: str) -> Region | None:
-        """Where a float32 tensor lies in one piece of a local file; None for anything else."""
+        """Where a tensor lies in one piece of a local file; None if it does not."""
         spec = self.specs[name]
-        if spec.dtype != "float32" or self._bundle is None or self._bundle.endianness == "big":
+        if not dtype_named(spec.dtype).itemsize:
+            return None
+        if self._bundle is None or self._bundle.endianness == "big":
             return None
         parts = self._parts(name)
         if parts is None or len(parts) != 1 or parts[0].slice is not None:
@@ -143,9 +150,10 @@ class Side:
         from ckpttool.storage.files import LOCAL, is_url
 
         if path not in self._files:
-            file = None
+            file: LocalFile | None = None
             if hasattr(os, "preadv") and not is_url(path) and LOCAL.is_file(path):
-                file = LOCAL.open(path)
+                with suppress(CkptError):  # the reader will say so of the tensors in it
+                    file = LOCAL.open(path)
             self._files[path] = file
         return self._files[path]
 
@@ -155,15 +163,15 @@ def renamed_keys(names: Mapping[str, Any], strip_prefix: str) -> dict[str, str]:
     keys: dict[str, str] = {}
     for key in names:
         name = key[len(strip_prefix) :] if strip_prefix and key.startswith(strip_prefix) else key
-        if name in keys or not name:
+        if name in keys or (key and not name):
             raise UsageError(
                 Problem(
                     "USE003",
                     "without this prefix two tensors have one name"
-                    if name
+                    if name in keys
                     else "a name is nothing but this prefix",
-                    found=f"{keys.get(name, key)} and {key}" if name else key,
-                    expected=f"no second {name}" if name else None,
+                    found=f"{keys[name]} and {key}" if name in keys else key,
+                    expected=f"no second {name}" if name in keys else None,
                 )
             )
         keys[name] = key

@@ -32,6 +32,8 @@ def compare(a: Array, b: Array, tolerance: Tolerance = EXACT) -> Tally:
         kinds = {_kind(a), _kind(b)}
         if kinds <= {"int"}:
             return _integers(a, b, tolerance)
+        if kinds == {"int", "float"}:
+            return _int_and_float(a, b, tolerance)
         if "complex" in kinds:
             return _complexes(a.astype(np.complex128), b.astype(np.complex128), tolerance)
         return _floats(a.astype(np.float64), b.astype(np.float64), tolerance)
@@ -109,7 +111,21 @@ def _big_integers(a: Array, b: Array, tolerance: Tolerance) -> Tally:
 # --- floating point --------------------------------------------------------------------------
 
 
-def _floats(a: Array, b: Array, tolerance: Tolerance) -> Tally:
+def _int_and_float(a: Array, b: Array, tolerance: Tolerance) -> Tally:
+    """Integers that float64 may not hold: subtracted in two halves, which are exact."""
+    import numpy as np
+
+    swap = _kind(b) == "int"
+    whole, real = (_widened(b), a) if swap else (_widened(a), b)
+    real = real.astype(np.float64)
+    low = (whole & whole.dtype.type(_LOW_WORD)).astype(np.float64)
+    high = (whole >> whole.dtype.type(32)).astype(np.float64) * 2.0**32
+    distance = np.abs((high - real) + low)
+    x, y = (real, high + low) if swap else (high + low, real)
+    return _floats(x, y, tolerance, distance)
+
+
+def _floats(a: Array, b: Array, tolerance: Tolerance, distance: Array | None = None) -> Tally:
     """float64 blocks; the caller has silenced floating-point warnings."""
     import numpy as np
 
@@ -117,28 +133,40 @@ def _floats(a: Array, b: Array, tolerance: Tolerance) -> Tally:
     tally.elements = len(a)
     if not len(a):
         return tally
-    distance = np.abs(a - b)
+    if distance is None:
+        distance = np.abs(a - b)
     _squares(tally, a, b, distance)
-    sums = (tally.squares_a, tally.squares_b, tally.squares_d)
-    if all(_SMALL < item.mantissa < _LARGE for item in sums):  # so all elements are finite
-        tally.finite = len(a)
-        tally.differing = tally.beyond = int(np.count_nonzero(distance))
-        tally.max_abs = Wide(float(distance.max()))
-        tally.sum_abs = Wide(float(distance.sum()))
-    else:
-        _extremes(tally, a, b)
+    _rest(tally, a, b, distance)
     if tolerance:
         _count_beyond(tally, a, b, distance, tolerance)
     return tally
 
 
-def _extremes(tally: Tally, a: Array, b: Array) -> None:
+def _rest(tally: Tally, a: Array, b: Array, distance: Array) -> None:
+    """What there is beside the sums of squares, which may have to be formed again."""
+    import numpy as np
+
+    largest = float(distance.max())
+    norms = tally.squares_a.mantissa, tally.squares_b.mantissa
+    if not (
+        all(_SMALL < item < _LARGE for item in norms)  # so all elements are finite
+        and (not largest or _SMALL < tally.squares_d.mantissa < _LARGE)
+    ):
+        _extremes(tally, a, b, distance)
+        return
+    tally.finite = len(a)
+    tally.differing = tally.beyond = int(np.count_nonzero(distance))
+    tally.max_abs = Wide(largest)
+    tally.sum_abs = Wide(float(distance.sum()))
+
+
+def _extremes(tally: Tally, a: Array, b: Array, distance: Array) -> None:
     """Blocks with values that are not finite, or whose squares leave float64's range."""
     import numpy as np
 
     nan_a, nan_b = np.isnan(a), np.isnan(b)
     both = np.isfinite(a) & np.isfinite(b)
-    same = (a == b) | (nan_a & nan_b)
+    same = (distance == 0) | ((a == b) & ~both) | (nan_a & nan_b)
     tally.nan_a, tally.nan_b = int(np.count_nonzero(nan_a)), int(np.count_nonzero(nan_b))
     tally.inf_a = int(np.count_nonzero(np.isinf(a) & ~nan_a))  # a complex number may be both
     tally.inf_b = int(np.count_nonzero(np.isinf(b) & ~nan_b))
@@ -146,17 +174,17 @@ def _extremes(tally: Tally, a: Array, b: Array) -> None:
     tally.unlike = int(np.count_nonzero(nan_a ^ nan_b))
     tally.finite = int(np.count_nonzero(both))
     tally.infinite = int(np.count_nonzero(~same & ~both & ~nan_a & ~nan_b))
-    _scaled(tally, a[both], b[both])
+    _scaled(tally, a[both], b[both], distance[both])
 
 
-def _scaled(tally: Tally, a: Array, b: Array) -> None:
+def _scaled(tally: Tally, a: Array, b: Array, distance: Array) -> None:
     """The sums over finite elements, real or complex, with a power of two taken out of each.
 
     Elements that are 2**500 times smaller than the largest do not count in a sum of squares.
     """
     import numpy as np
 
-    distance, shift = np.abs(a - b), 0
+    shift = 0
     if len(distance) and not np.isfinite(distance.max()):
         distance, shift = np.abs(_shifted(a, -2) - _shifted(b, -2)), 2
     own = _exponent(distance)
@@ -206,9 +234,11 @@ def _complexes(a: Array, b: Array, tolerance: Tolerance) -> Tally:
     tally = Tally()
     tally.elements = len(a)
     if len(a):
-        _extremes(tally, a, b)
+        distance = np.abs(a - b)
+        _squares(tally, _parts(a), _parts(b), distance)
+        _rest(tally, a, b, distance)
         if tolerance:
-            _count_beyond(tally, a, b, np.abs(a - b), tolerance)
+            _count_beyond(tally, a, b, distance, tolerance)
     return tally
 
 
@@ -231,5 +261,5 @@ def _count_beyond(tally: Tally, a: Array, b: Array, distance: Array, tolerance: 
     import numpy as np
 
     close = (distance <= _limit(b, tolerance)) & np.isfinite(a) & np.isfinite(b)
-    close |= (a == b) | (np.isnan(a) & np.isnan(b))
+    close |= (distance == 0) | ((a == b) & ~np.isfinite(a)) | (np.isnan(a) & np.isnan(b))
     tally.beyond = len(a) - int(np.count_nonzero(close))

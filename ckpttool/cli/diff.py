@@ -52,7 +52,7 @@ def run(
         str, typer.Option(metavar="TEXT", help="Take TEXT off A's names.")
     ] = "",
     strip_prefix_b: Annotated[
-        str, typer.Option(metavar="TEXT", help="Take TEXT off B's names.")
+        str, typer.Option(metavar="TEXT", help="Take TEXT off B's (and C's) names.")
     ] = "",
     all_steps: Annotated[
         bool, typer.Option("--all-steps", help="Every checkpoint of a directory, by step.")

@@ -86,11 +86,16 @@ def _steps_of(paths: Sequence[str]) -> list[str]:
 
 def _two(a: Checkpoint, b: Checkpoint, options: DiffOptions, command: DiffCommand) -> int:
     from ckpttool.analysis.diff import diff
-    from ckpttool.mapping.comparing import through
 
     _refuse_unknown(command.fail_on, FAIL_ON)
+    if command.mapping is not None and command.write_mapping is not None:
+        raise UsageError(
+            Problem("USE001", "--write-mapping and -m exclude each other", found=command.mapping)
+        )
     if command.mapping is not None:
-        options = through(options, a, command.mapping)
+        from ckpttool.mapping.comparing import through
+
+        options = through(options, a, command.mapping, b)
     progress = bar("comparing")
     try:
         result = diff(a, b, options, progress=None if progress is None else progress.begin)
@@ -98,9 +103,16 @@ def _two(a: Checkpoint, b: Checkpoint, options: DiffOptions, command: DiffComman
         if progress is not None:
             progress.end()
     if command.write_mapping is not None:
-        _write_mapping(a, result, command.write_mapping, command.force)
+        _write_mapping(a, b, options, result, command)
     damage = [item for bad in result.unreadable for item in bad.problems]
     damage += [*a.damage(), *b.damage()]
+    values = None
+    if command.watch:
+        from ckpttool.analysis.series import watched
+
+        values = watched([a, b], options, command.watch)
+        damage += values.problems
+    damage = list(dict.fromkeys(damage))
     found = _found(result)
     finding = bool(found & set(command.fail_on)) if command.fail_on else not result.same
     code = EXIT_INPUT if damage else EXIT_FINDING if finding else EXIT_OK
@@ -108,28 +120,29 @@ def _two(a: Checkpoint, b: Checkpoint, options: DiffOptions, command: DiffComman
         from ckpttool.render.diff_json import diff_body
 
         body = diff_body(result)
-        if command.watch:
-            body["values"] = _watched([a, b], options, command)
+        if values is not None:
+            from ckpttool.render.series import values_data
+
+            body["values"] = values_data(values)
         emit.data(body, [*damage, *result.notices], status=_status(code))
     else:
         from ckpttool.render.diff import DiffView, diff_lines
 
         sink = emit.out()
         sink.write(diff_lines(result, DiffView(command.top, command.slots), sink.layout))
-        if command.watch:
-            from ckpttool.analysis.series import series
+        if values is not None:
             from ckpttool.render.series import watched_lines
 
-            watched = series([a, b], options, watch=command.watch)
-            sink.write(watched_lines(watched, sink.layout))
+            sink.write(watched_lines(values, sink.layout))
         _tell(result.notices, damage)
     return code
 
 
 def _found(result: DiffResult) -> set[str]:
     """The kinds of differences that are there, in the words of ``--fail-on``."""
-    found = {item.kind for item in result.changed}
-    found |= {item.kind for item in result.changed if item.kind == "dtype"}
+    found = {item.kind for item in result.changed if item.kind != "dtype"}
+    if any(item.a.dtype != item.b.dtype for item in result.changed):
+        found.add("dtype")
     for word, items in (
         ("added", result.added),
         ("removed", result.removed),
@@ -150,30 +163,23 @@ def _found(result: DiffResult) -> set[str]:
     return found
 
 
-def _watched(
-    checkpoints: Sequence[Checkpoint], options: DiffOptions, command: DiffCommand
-) -> dict[str, list[list[object]]]:
-    from ckpttool.analysis.series import series
-    from ckpttool.render.series import plain
-
-    result = series(checkpoints, options, watch=command.watch)
-    return {row.name: [[plain(v) for v in values] for values in row.values] for row in result.rows}
-
-
-def _write_mapping(a: Checkpoint, result: DiffResult, path: str, force: bool) -> None:
-    from ckpttool.analysis.renames import rename_rules
+def _write_mapping(
+    a: Checkpoint, b: Checkpoint, options: DiffOptions, result: DiffResult, command: DiffCommand
+) -> None:
+    from ckpttool.mapping.comparing import exact_rules, moved_keys
     from ckpttool.render.mapping_file import mapping_text
     from ckpttool.storage.atomic import OutputGroup
 
-    rules = rename_rules({item.a: item.b for item in result.renamed}, a.specs)
+    path = command.write_mapping or ""
+    moved = moved_keys(a, b, options, result)
     text = mapping_text(
-        rules,
+        exact_rules(a, moved),
         source=result.checkpoints[0].path,
         target=result.checkpoints[1].path,
         removed=[item.name for item in result.removed],
         added=[item.name for item in result.added],
     )
-    with OutputGroup([path], force=force) as group:
+    with OutputGroup([path], force=command.force) as group:
         group.stage(path).write(text.encode())
         group.commit()
 

@@ -119,7 +119,7 @@ class RawStream:
             raise self._where.mismatch(self._crc, self._stored)
 
 
-def elements(data: bytes, dtype: DType, big_endian: bool = False) -> Array:
+def elements(data: bytes | memoryview, dtype: DType, big_endian: bool = False) -> Array:
     """The elements that ``data`` holds.  Sub-byte types take a byte each, in its low bits.
 
     ``tensorflow:core/util/tensor_bundle/byte_swap_array.cc``: complex numbers are swapped half by

@@ -136,6 +136,8 @@ def _remarks(row: _Row, layout: Layout) -> Iterator[str]:
         yield f"shape {shape_text(item.a.shape)} {arrow} {shape_text(item.b.shape)}"
     if item.a.dtype != item.b.dtype:
         yield f"dtype {item.a.dtype} {arrow} {item.b.dtype}"
+    if item.metrics is None and item.kind == "value":
+        yield "other bytes"
     if item.metrics is not None:
         for what, a, b in (
             ("NaN", item.metrics.nan_a, item.metrics.nan_b),

@@ -21,6 +21,8 @@ def number(value: float | int | None) -> str:
 
 def percent(metrics: Metrics) -> str:
     """The changed fraction; never 0 or 100 where that would be rounded."""
+    if not metrics.differing:
+        return "0%"
     if metrics.differing == metrics.elements:
         return "100%"
     share = 100 * metrics.changed_fraction

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 
 from ckpttool.analysis.renames import RenameRule
-from ckpttool.mapping.patterns import escape
+from ckpttool.mapping.comparing import rule_texts
 
 
 def mapping_text(
@@ -25,25 +24,33 @@ def _lines(
     rules: Sequence[RenameRule], source: str, target: str, removed: list[str], added: list[str]
 ) -> Iterator[str]:
     yield "version: 1"
-    yield f"description: {_quoted(f'{source} -> {target}')}"
+    yield f"description: {quoted(f'{source} -> {target}')}"
     yield "target: tf1"
     yield "slots: follow"
     yield "unmatched: keep"
     for name in removed:
-        yield f"# only in the first, kept: {_quoted(name)}"
+        yield f"# only in the first, kept: {quoted(name)}"
     for name in added:
-        yield f"# only in the second: {_quoted(name)}"
+        yield f"# only in the second: {quoted(name)}"
     if not rules:
         yield "rules: []"
         return
     yield "rules:"
     for rule in rules:
-        tail = (
-            ("/**" if rule.old else "**", "/**" if rule.new else "**") if rule.scope else ("", "")
-        )
-        yield f"  - from: {_quoted(escape(rule.old) + tail[0])}"
-        yield f"    to: {_quoted(escape(rule.new) + tail[1])}"
+        source_text, target_text = rule_texts(rule)
+        yield f"  - from: {quoted(source_text)}"
+        yield f"    to: {quoted(target_text)}"
 
 
-def _quoted(text: str) -> str:
-    return json.dumps(text)  # a JSON string is a YAML string
+def quoted(text: str) -> str:
+    """A double-quoted YAML scalar: whatever is not fit to print is written by its number."""
+    return '"' + "".join(map(_escaped, text)) + '"'
+
+
+def _escaped(char: str) -> str:
+    if char in '"\\':
+        return "\\" + char
+    if char.isprintable():
+        return char
+    code = ord(char)
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"

@@ -22,6 +22,7 @@ _STYLES = {
     "partial": "warn",
 }
 _WORDS = {"never_moved": "never moved"}
+_LEAST_BARS = 8  # however narrow the terminal
 _MAX_COLUMNS = 8  # steps that get a column of numbers each
 
 
@@ -53,6 +54,11 @@ def _row_data(row: SeriesRow, steps: Sequence[int | str]) -> dict[str, Any]:
     if row.values:
         data["values"] = [[plain(value) for value in values] for values in row.values]
     return data
+
+
+def values_data(result: SeriesResult) -> dict[str, list[list[Any]]]:
+    """The watched values by name: a list for each checkpoint that holds the variable."""
+    return {row.name: [[plain(v) for v in values] for values in row.values] for row in result.rows}
 
 
 def plain(value: Any) -> Any:
@@ -134,6 +140,7 @@ def _table(rows: Sequence[SeriesRow], result: SeriesResult, layout: Layout) -> I
     columns = [max(len(head), 8) for head in heads]
     room = names + words + sum(columns) + 2 * len(columns) + len(steps) + 6
     wide = layout.width is None or room <= layout.width
+    bars = None if layout.width is None else max(_LEAST_BARS, layout.width - names - words - 4)
     numbers = len(heads) <= _MAX_COLUMNS and wide
     head = f"{'':<{names}}  {'':<{words}}  "
     if numbers:
@@ -152,7 +159,7 @@ def _table(rows: Sequence[SeriesRow], result: SeriesResult, layout: Layout) -> I
                 f"{_text(cell):>{size}}" for cell, size in zip(cells[1:], columns, strict=True)
             ]
             line.append(("  ".join(texts) + "  ", "number"))
-        line.append((sparkline(cells[1:], unicode=layout.unicode), "role"))
+        line.append((sparkline(cells[1:], unicode=layout.unicode, width=bars), "role"))
         if row.note:
             line.append((f"  {safe(row.note, layout.unicode)}", "dim"))
         if row.role != "variable":

@@ -16,11 +16,14 @@ from ckpttool.analysis.comparing import Comparison, Pair
 from ckpttool.analysis.diff import Change, DiffOptions, DiffResult, diff
 from ckpttool.analysis.metrics import Tolerance
 from ckpttool.analysis.sides import Side
+from ckpttool.analysis.tallying import compare as tallied
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.errors import UsageError
 from ckpttool.formats.bundle import open_bundle
 from ckpttool.formats.ordered_code import FULL
+from ckpttool.formats.streaming import elements
 from ckpttool.storage.crc32c import combine, crc32c
+from ckpttool.tensors import BY_NAME
 
 
 def compare(a: dict[str, Any], b: dict[str, Any], **options: Any) -> DiffResult:
@@ -99,6 +102,13 @@ def test_selection() -> None:
     assert {c.name for c in result.changed} == {"m/w", "n/w"}
     slot = {c.name: c for c in compare(a, b).changed}["m/w/Adam"]
     assert (slot.role, slot.owner) == ("slot", "m/w")
+
+
+def test_a_selection_of_nothing_is_told() -> None:
+    (notice,) = compare({"x": F32}, {"x": F32}, match=["y"]).notices
+    assert (notice.code, notice.found) == ("INP010", "y")
+    assert not compare({"x": F32}, {"x": F32}, match=["x"]).notices
+    assert not compare({}, {}).notices
 
 
 def test_prefixes() -> None:
@@ -318,3 +328,144 @@ def test_a_second_process_that_fails_is_told(forked: list[int]) -> None:
     with pytest.raises(RuntimeError, match="ended early"):
         forking.start(lambda: os._exit(9))()
     assert forking.start(lambda: (1, float("inf"), [2**70]))() == (1, float("inf"), [2**70])
+
+
+# --- corners -------------------------------------------------------------------------------------
+
+
+def test_a_tensor_without_a_name_is_compared() -> None:
+    a, b = {"": F32, "x": F32}, {"": F32 + 1, "x": F32}
+    result = compare(a, b)
+    assert (only(result.changed).name, result.identical) == ("", ("x",))
+    assert only(compare(a, b, strip_prefix_a="y").changed).name == ""
+
+
+@pytest.mark.parametrize("tolerance", [Tolerance(float("nan")), Tolerance(0, -1.0)])
+def test_tolerances_that_are_none(tolerance: Tolerance) -> None:
+    with pytest.raises(UsageError, match="tolerance"):
+        compare({"x": F32}, {"x": F32}, tolerance=tolerance)
+
+
+def test_a_renamed_tensor_that_cannot_be_read_is_not_called_identical() -> None:
+    a = memory_checkpoint({"old/w": F32, "old/v": F32[:1]}, damaged=["old/v"])
+    b = memory_checkpoint({"new/w": F32, "new/v": F32[:1]})
+    result = diff(a, b)
+    changes = {item.b: item.change for item in result.renamed}
+    assert changes["new/w"] is None
+    change = changes["new/v"]
+    assert change is not None
+    assert change.metrics is None
+    assert [bad.name for bad in result.unreadable] == ["new/v"]
+
+
+def test_an_index_without_checksums_tells_nothing(tmp_path: Path) -> None:
+    def without(folder: str, array: Any) -> Checkpoint:
+        (tmp_path / folder).mkdir()
+        made = Bundle()
+        made.add(b"w", array)
+        entry = made.entries[b"w"]
+        assert entry[-5] == 0x35  # crc32c, the last field
+        made.entries[b"w"] = entry[:-5]
+        return Checkpoint(open_bundle(made.write(tmp_path / folder)))
+
+    a, b = without("a", F32), without("b", F32 + 1)
+    assert [bad.name for bad in diff(a, b).unreadable] == ["w"]
+    assert diff(a, a).by_index == 0
+
+
+def test_opaque_tensors_are_told_by_their_checksums(tmp_path: Path) -> None:
+    sides = []
+    for folder, fill in (("a", 1), ("b", 2)):
+        (tmp_path / folder).mkdir()
+        made = Bundle()
+        made.add(b"v", np.full((), fill, np.uint8), "variant")
+        sides.append(Checkpoint(open_bundle(made.write(tmp_path / folder))))
+    change = only(diff(*sides).changed)
+    assert (change.kind, change.metrics) == ("value", None)
+    assert diff(sides[0], sides[0]).same
+
+
+DTYPES = sorted(
+    dtype.name for dtype in BY_NAME.values() if dtype.itemsize and dtype.kind != "quantized"
+)
+
+
+@pytest.mark.parametrize("name", DTYPES)
+@pytest.mark.parametrize("fork", [False, True])
+def test_stored_elements_of_every_dtype(
+    tmp_path: Path, name: str, fork: bool, request: pytest.FixtureRequest
+) -> None:
+    """Read by offset, through a reader, and in a second process: the same numbers."""
+    if fork:
+        request.getfixturevalue("forked")
+    dtype = BY_NAME[name]
+    random = np.random.default_rng(len(name))
+    arrays = []
+    for _ in range(2):
+        raw = random.integers(0, 256, 3_000_000 // dtype.itemsize * dtype.itemsize, np.uint8)
+        raw[: dtype.itemsize * 5000] = 1  # the same on both sides
+        arrays.append(elements(raw.tobytes(), dtype))
+    a, b = (
+        bundle(tmp_path / str(index), {"w": one, "w2": one[:999]})
+        for index, one in enumerate(arrays)
+    )
+    found = {item.name: item for item in diff(a, b, DiffOptions(threads=2, fork=fork)).changed}
+    memory = diff(*(memory_checkpoint({"w": one, "w2": one[:999]}) for one in arrays))
+    assert list(found) == [item.name for item in memory.changed]
+    for key in found:
+        size = len(arrays[0]) if key == "w" else 999
+        one, two = found[key].metrics, tallied(arrays[0][:size], arrays[1][:size]).metrics()
+        assert one is not None
+        for field, value in two._asdict().items():
+            ours = getattr(one, field)
+            if value is None:
+                assert ours is None, field
+            else:
+                assert ours == pytest.approx(value, rel=1e-6, abs=1e-6 * (field == "cosine")), field
+        assert type(one.max_abs) is type(two.max_abs)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.int32, np.complex64])
+def test_damage_in_any_dtype_is_told(tmp_path: Path, dtype: Any) -> None:
+    array = np.arange(3000).astype(dtype)
+    a, b = bundle(tmp_path / "a", {"w": array}), bundle(tmp_path / "b", {"w": array + dtype(1)})
+    data = next((tmp_path / "b").glob("*.data*"))
+    raw = bytearray(data.read_bytes())
+    raw[70] ^= 1
+    data.write_bytes(raw)
+    problem = diff(a, b).unreadable[0].problems[0]
+    assert problem.code == "INP005"
+    assert only(diff(a, b, DiffOptions(check=False)).changed).name == "w"
+
+
+def test_a_disk_that_fails_is_told_of_its_tensors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = bundle(tmp_path / "a", {"w": F32, "s": strings(b"x")})
+    b = bundle(tmp_path / "b", {"w": F32 + 1, "s": strings(b"y")})
+
+    def fail(*_: object) -> int:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(comparing, "read_into", fail)
+    result = diff(a, b)
+    assert [bad.name for bad in result.unreadable] == ["w"]
+    assert "Input/output error" in str(result.unreadable[0].problems)
+    assert only(result.changed).name == "s"
+
+
+def test_a_file_that_cannot_be_opened_is_told_of_its_tensors(tmp_path: Path) -> None:
+    sides = []
+    for folder, plus in (("a", 0), ("b", 1)):
+        (tmp_path / folder).mkdir()
+        made = Bundle(shards=2)
+        made.add(b"v", F32 + plus, shard=0)
+        made.add(b"w", F32 + plus, shard=1)
+        sides.append(Checkpoint(open_bundle(made.write(tmp_path / folder))))
+    shard = next((tmp_path / "b").glob("*.data-00001-*"))
+    shard.unlink()
+    result = diff(*sides)
+    assert [bad.name for bad in result.unreadable] == ["w"]
+    assert only(result.changed).name == "v"
+    shard.symlink_to(shard)  # is there, and cannot be opened
+    assert [bad.name for bad in diff(*sides).unreadable] == ["w"]

@@ -16,6 +16,9 @@ from hypothesis.extra import numpy as hnp
 from ckpttool.analysis.blocks import BLOCK, Float32Blocks
 from ckpttool.analysis.metrics import Metrics, Tally, Tolerance, Wide
 from ckpttool.analysis.tallying import compare
+from ckpttool.analysis.widening import BYTE_INTS, SMALL_FLOATS, widen
+from ckpttool.formats.streaming import elements
+from ckpttool.tensors import dtype_named
 
 INF, NAN = float("inf"), float("nan")
 QUICK = settings(max_examples=100, deadline=None)
@@ -313,3 +316,74 @@ def test_wide_numbers() -> None:
     assert big.root() == Wide(1.0, 2500)
     assert Wide(1.0, 5001).over(big) == 2.0
     assert Wide(2.0, 3).plus(Wide()) == Wide(2.0, 3)
+
+
+def test_a_difference_whose_square_leaves_float32() -> None:
+    a = np.float32([1.5e19])  # its square does not, nor does the other's
+    found = fast(a, -a)
+    assert (found.rel_l2, found.cosine) == (2, -1)
+    assert found.norm_a == pytest.approx(1.5e19)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_large_integers_against_floats(swap: bool) -> None:
+    whole = np.array([2**62 + 1, -(2**63), 2**53 + 1, 5, 7, 2**63 - 1], np.int64)
+    real = np.array([2.0**62, -(2.0**63), 2.0**53, 5.5, NAN, 2.0**63])
+    found = compare(*((real, whole) if swap else (whole, real))).metrics()
+    assert (found.differing, found.max_abs) == (5, 1)
+    assert found.mean_abs == 3.5 / 5
+    top = compare(np.array([2**64 - 1], np.uint64), np.array([2.0**64])).metrics()
+    assert (top.differing, top.max_abs) == (1, 1)
+    assert compare(whole, real, Tolerance(atol=1)).metrics().beyond == 1
+    assert compare(np.array([3], np.int8), np.float32([2.5])).metrics().max_abs == 0.5
+
+
+@given(pairs_of(np.float64), pairs_of(np.float64))
+@QUICK
+def test_complex_against_fractions(real: Any, imaginary: Any) -> None:
+    size = min(len(real[0]), len(imaginary[0]))
+    a, b = (np.empty(size, np.complex128) for _ in "ab")
+    for side, x, y in zip((a, b), real, imaginary, strict=True):
+        side.real, side.imag = x[:size], y[:size]
+    found = compare(a, b).metrics()
+    assert found.elements == size
+    nan = [np.isnan(x.real) | np.isnan(x.imag) for x in (a, b)]
+    assert (found.nan_a, found.nan_b) == tuple(int(x.sum()) for x in nan)
+    assert found.differing == size - int(((a == b) | (nan[0] & nan[1])).sum())
+    both = np.isfinite(a) & np.isfinite(b)
+    with np.errstate(all="ignore"):
+        alike = bool(((a == b) | nan[0] | nan[1])[~both].all())
+    if not alike:
+        assert found.max_abs == INF
+    elif both.any():
+        pairs = [
+            (Fraction(x.real) - Fraction(y.real), Fraction(x.imag) - Fraction(y.imag))
+            for x, y in zip(a[both].tolist(), b[both].tolist(), strict=True)
+        ]
+        largest = max((u * u + v * v for u, v in pairs), default=Fraction(0))
+        assert found.max_abs == pytest.approx(root(largest) if largest else 0, rel=1e-12, abs=0)
+
+
+HALVES = np.arange(65536, dtype=np.uint16)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("finite", [False, True])
+def test_every_half_is_widened_exactly(dtype: Any, finite: bool) -> None:
+    values = HALVES.view(dtype)
+    if finite:
+        values = values[np.isfinite(values.astype(np.float32))]
+    out = np.empty(len(values), np.float32)
+    widen(values, out)
+    np.testing.assert_array_equal(out, values.astype(np.float32))
+    assert np.array_equal(np.signbit(out), np.signbit(values.astype(np.float32)))
+
+
+@pytest.mark.parametrize("name", sorted({*SMALL_FLOATS, *BYTE_INTS} - {"float32"}))
+def test_every_byte_is_widened_exactly(name: str) -> None:
+    dtype = dtype_named(name)
+    values = elements(HALVES.tobytes(), dtype)
+    out = np.empty(len(values), np.float32)
+    with np.errstate(all="ignore"):
+        widen(values, out)
+        np.testing.assert_array_equal(out, values.astype(np.float32))

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from format_makers import Bundle
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support import memory_checkpoint
 
 from ckpttool.analysis.diff import DiffOptions, DiffResult, diff
 from ckpttool.analysis.renames import RenameRule, rename_rules
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.formats.bundle import open_bundle
-from ckpttool.mapping.comparing import through
+from ckpttool.formats.ordered_code import FULL
+from ckpttool.mapping.comparing import exact_rules, moved_keys, through
 from ckpttool.mapping.remap import load_rules
+from ckpttool.mapping.rules import RuleSet
 from ckpttool.render.mapping_file import mapping_text
 
 RANDOM = np.random.default_rng(11)
@@ -163,3 +168,80 @@ def test_through_a_mapping_what_is_wrong_shows() -> None:
     assert result.identical == ("new/w",)
     assert [item.name for item in result.changed] == ["new/b"]
     assert result.dropped == ("old/b/Adam",)
+
+
+# --- hostile and odd names -----------------------------------------------------------------------
+
+
+def test_deep_names_take_bounded_time_and_memory() -> None:
+    deep = "a/" * 20_000
+    w = some(3, 3)
+    a = {deep + "x/w": w, deep + "x/b": w[0], deep + "x/c": w[0]}
+    b = {deep + "y/w": w, deep + "y/b": w[0], deep + "y/c": w[0]}
+    assert renames(a, b)[deep + "x/w"] == deep + "y/w"
+    assert len(rename_rules({deep + "x/w": deep + "y/w"}, a)) == 1
+
+
+def test_a_renamed_partitioned_variable_that_became_whole(tmp_path: Path) -> None:
+    array = np.arange(40, dtype=np.float32).reshape(10, 4)
+    made, whole = Bundle(), Bundle()
+    made.add_slices(b"x/parts", array, [[(0, 3), (0, FULL)], [(3, 7), (0, FULL)]])
+    whole.add(b"other", array)
+    (tmp_path / "w").mkdir()
+    a = Checkpoint(open_bundle(made.write(tmp_path)))
+    b = Checkpoint(open_bundle(whole.write(tmp_path / "w")))
+    for one, two in ((a, b), (b, a)):
+        (found,) = diff(one, two).renamed
+        assert (found.evidence, found.change) == ("content", None)
+
+
+PARTS = ("a", "b", "{", "}", "*", "re:", "$", "\\", "\udcff", "\U0001f600", "é", "\x7f", "\n", '"',
+         "#", " ", "/Adam", "/Adam_1", "/ExponentialMovingAverage", "_1", ":", "\u2028", "\x85",
+         "\ufeff", "[", "?", "!", "\ufffe")  # fmt: skip
+COMPONENTS = st.lists(st.sampled_from(PARTS), max_size=3).map("".join)
+NAMES = st.lists(COMPONENTS, min_size=1, max_size=4).map("/".join).filter(bool)
+LISTS = st.lists(NAMES, min_size=1, max_size=5, unique=True)
+
+
+@given(LISTS, LISTS, st.sampled_from(["", "p/", "\udc80"]))
+@settings(max_examples=100, deadline=None)
+def test_the_written_mapping_does_what_was_found(
+    names_a: list[str], names_b: list[str], prefix: str
+) -> None:
+    """Whatever the names, and where slots stay or go: through the mapping, no rename is left."""
+    a = {prefix + name: some(3, 2) for name in names_a}
+    b = dict(zip(names_b, a.values(), strict=False))
+    first, second = memory_checkpoint(a), memory_checkpoint(b)
+    options = DiffOptions(strip_prefix_a=prefix)
+    result = diff(first, second, options)
+    rules = exact_rules(first, moved_keys(first, second, options, result))
+    lists = {
+        "removed": [item.name for item in result.removed],
+        "added": [item.name for item in result.added],
+    }
+    text = mapping_text(rules, source="a\x7f\U0001f600", target="b\udc80", **lists)
+    document = load_rules_text(text)
+    again = diff(first, second, through(DiffOptions(), first, document))
+    assert not again.renamed, text
+    assert {item.name for item in again.added} == set(lists["added"]), text
+    assert [item.name for item in again.removed] == [prefix + name for name in lists["removed"]]
+    assert len(again.changed) == len(result.changed)
+
+
+def test_a_slot_that_stays_has_a_rule_of_its_own() -> None:
+    """The mapping's slots follow their variables: not those that are the same in both."""
+    w, slot = some(3), some(3)
+    first = memory_checkpoint({"a/w": w, "a/w/Adam": slot})
+    second = memory_checkpoint({"a/v": w, "a/w/Adam": slot})
+    result = diff(first, second)
+    rules = exact_rules(first, moved_keys(first, second, DiffOptions(), result))
+    assert [(rule.old, rule.new) for rule in rules] == [("a/w/Adam", "a/w/Adam"), ("a/w", "a/v")]
+    text = mapping_text(rules, source="a", target="b")
+    assert diff(first, second, through(DiffOptions(), first, load_rules_text(text))).same
+
+
+def load_rules_text(text: str) -> RuleSet:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "map.yaml"
+        path.write_bytes(text.encode())
+        return load_rules(str(path))

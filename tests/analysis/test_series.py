@@ -12,13 +12,16 @@ from support import memory_checkpoint, strings
 
 import ckpttool
 from ckpttool.analysis.diff import DiffOptions
-from ckpttool.analysis.series import SeriesResult, SeriesRow, series, still_scopes
+from ckpttool.analysis.metrics import Tolerance
+from ckpttool.analysis.series import SeriesResult, SeriesRow, series, still_scopes, watched
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.errors import UsageError
 from ckpttool.formats.bundle import open_bundle
 from ckpttool.render.diff import DiffView
 from ckpttool.render.lines import Layout
 from ckpttool.render.series import series_lines
 from ckpttool.render.sparkline import sparkline
+from ckpttool.tensors import dtype_named
 
 PLAIN = Layout(None, False)
 
@@ -185,3 +188,84 @@ def test_sparklines() -> None:
     assert sparkline([1.0, 0.1, 0.0, None, float("inf")]) == "█▇· !"
     assert sparkline([1.0, 1e-9], unicode=False) == "@."
     assert sparkline([]) == ""
+
+
+# --- corners -------------------------------------------------------------------------------------
+
+
+def memory(*values: Any, name: str = "w", **options: Any) -> list[Checkpoint]:
+    return [
+        memory_checkpoint({name: value}, path=f"m{index}", **options)
+        for index, value in enumerate(values)
+    ]
+
+
+def test_nan_from_the_first_step_on_is_not_diverging() -> None:
+    nan = f32(float("nan"), 1)
+    row = series(memory(nan, nan, f32(2, 1))).rows[0]
+    assert (row.status, row.nan_or_inf) == ("moving", (1, 1, 0))
+
+
+def test_prefixes_of_a_series() -> None:
+    steps = [memory(f32(1), name="p/w")[0], *memory(f32(2), f32(4), name="q/w")]
+    rows = series(steps, DiffOptions(strip_prefix_a="p/", strip_prefix_b="q/"), watch=1).rows
+    assert [(row.name, row.rel_l2, row.values) for row in rows] == [
+        ("w", (None, 1, 1), ((1,), (2,), (4,)))
+    ]
+
+
+def test_what_is_close_has_not_moved() -> None:
+    steps = memory(f32(1), f32(1.001), f32(1.002))
+    result = series(steps, DiffOptions(tolerance=Tolerance(rtol=0.01)))
+    assert result.rows[0].status == "never_moved"
+    assert result.rows[0].rel_l2[1] == pytest.approx(0.001, rel=1e-3)
+    assert result.same
+    assert not series(steps).same
+
+
+def test_a_mapping_is_for_two() -> None:
+    with pytest.raises(UsageError, match="two"):
+        ckpttool.diff(*memory(f32(1), f32(1), f32(1)), mapping="add_scope")
+
+
+def test_a_reset_is_to_the_same_bytes_and_what_they_mean(tmp_path: Path) -> None:
+    ones, shaped = f32(1, 1), f32(1, 1).reshape(2, 1)
+    assert follow(tmp_path, "w", ones, f32(2, 2), ones).status == "reset"
+    (tmp_path / "s").mkdir()
+    assert follow(tmp_path / "s", "w", ones, f32(2, 2, 2), shaped).status == "moving"
+    (tmp_path / "t").mkdir()
+    row = follow(tmp_path / "t", "w", ones, ones, f32(2, 2, 2), ones)
+    assert (row.status, row.note) == ("reset", "at 30 as at 0")
+
+
+def test_each_problem_is_told_once() -> None:
+    steps = memory(f32(1), f32(2), f32(3))
+    steps[1] = memory(f32(2), damaged=["w"])[0]
+    result = series(steps, watch=2)
+    assert [problem.code for problem in result.problems] == ["INP005"]
+    assert result.rows[0].rel_l2 == (None, None, None)
+
+
+def test_a_constant_initializer_is_rounded_as_the_variable_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dtype = dtype_named("bfloat16").numpy
+    steps = memory(*(np.array([x, x], dtype) for x in (1.0, 2.0, 0.1)))
+    monkeypatch.setattr(Checkpoint, "initializer", lambda *_: "constant(0.1)")
+    assert series(steps).rows[0].note == "back to its initializer"
+    monkeypatch.setattr(Checkpoint, "initializer", lambda *_: "random_uniform(-1, 1)")
+    assert series(steps).rows[0].status == "moving"
+
+
+def test_watched_values_alone() -> None:
+    a, b = memory_checkpoint({"p/w": f32(1, 2), "x": f32(3)}), memory_checkpoint({"w": f32(4)})
+    found = watched([a, b], DiffOptions(strip_prefix_a="p/", exclude=["x"]), 1)
+    assert [(row.name, row.values) for row in found.rows] == [("w", ((1,), (4,)))]
+
+
+def test_bars_for_many_steps_fit() -> None:
+    assert sparkline([1.0, 0.0, None, 0.1], width=2) == "█▇"
+    assert sparkline([None, None, float("nan"), 1.0], width=2) == " !"
+    steps = memory(*(f32(1 + index) for index in range(200)))
+    lines = series_lines(series(steps), DiffView(), Layout(60, True))
+    assert max(sum(len(text) for text, _ in line) for line in lines) <= 60

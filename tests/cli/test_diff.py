@@ -218,6 +218,41 @@ def test_damage_is_told_and_the_rest_compared(run: Any, tmp_path: Path) -> None:
     assert run(a, a).code == 0  # told by the index alone
 
 
+def test_values_are_watched_under_the_names_of_the_comparison(run: Any, tmp_path: Path) -> None:
+    a, b = save(tmp_path, "a", p__w=F32), save(tmp_path, "b", q__w=F32, q__v=F32[:1])
+    target = tmp_path / "map.yaml"
+    run(a, b, "--write-mapping", target)
+    for options in (("-m", target), ("--strip-prefix-a", "p/", "--strip-prefix-b", "q/")):
+        body = run(a, b, *options, "--watch-values", "1", "--json").body()
+        assert body["values"] == {
+            "q/w" if options[0] == "-m" else "w": [[0.0], [0.0]],
+            "q/v" if options[0] == "-m" else "v": [[0.0]],
+        }
+        assert run(a, b, *options, "--watch-values", "1").code == 1
+
+
+def test_a_mapping_of_stripped_names_is_in_terms_of_the_files(run: Any, tmp_path: Path) -> None:
+    a = save(tmp_path, "a", p__w=F32, p__old__v=F32[:3])
+    b = save(tmp_path, "b", w=F32, new__v=F32[:3])
+    target = tmp_path / "map.yaml"
+    assert run(a, b, "--strip-prefix-a", "p/", "--write-mapping", target).code == 1
+    assert run(a, b, "-m", target).code == 0
+    assert run(a, b, "-m", target, "--write-mapping", tmp_path / "x").code == 2
+
+
+def test_shape_and_dtype_at_once_fail_on_either(run: Any, tmp_path: Path) -> None:
+    a, b = save(tmp_path, "a", w=F32), save(tmp_path, "b", w=F32[:2].astype(np.int32))
+    for kind in ("shape", "dtype"):
+        assert run(a, b, "--fail-on", kind).code == 1, kind
+    assert run(a, b, "--fail-on", "value").code == 0
+
+
+def test_tolerances_that_are_no_numbers(run: Any, tmp_path: Path) -> None:
+    a = save(tmp_path, "a", w=F32)
+    assert run(a, a, "--rtol", "nan").code == 2
+    assert run(a, a, "--atol", "-1").code == 2
+
+
 # --- text ----------------------------------------------------------------------------------------
 
 
@@ -309,6 +344,14 @@ def test_progress_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     shown = capsys.readouterr().err
     assert "50% 1.0 KiB of 2.0 KiB" in shown
     assert shown.endswith("\r\x1b[K")
+
+
+def test_what_did_not_change_is_not_said_to() -> None:
+    a = {"x": F32, "e": F32[:0]}
+    lines = text_of(
+        a, {name: one.astype(np.float64) for name, one in a.items()}, Layout(None, True)
+    )
+    assert [line.split()[6] for line in lines if line.startswith("~")] == ["0%", "0%"]
 
 
 # --- git -----------------------------------------------------------------------------------------
