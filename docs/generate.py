@@ -47,7 +47,67 @@ def errors_page() -> str:
     )
 
 
-PAGES = {"cli.md": cli_page, "errors.md": errors_page}
+def transforms_page() -> str:
+    """Every transform of the mapping language, with its arguments."""
+    from ckpttool.mapping.transforms import reference
+
+    parts = [_TRANSFORMS_HEAD]
+    for row in reference():
+        name, summary, params, short, undone, slots = row
+        parts.append(f"## {name}\n\n{summary[0].upper()}{summary[1:]}.\n")
+        if params:
+            rows = [
+                f"| `{param.name}`{' *' if param.required else ''} | {param.kind.word} "
+                f"| {param.help} |"
+                for param in params
+            ]
+            parts.append("| argument | | |\n|---|---|---|\n" + "\n".join(rows) + "\n")
+        notes = [f"Undone: {undone}.", f"Optimizer slots: {slots}."]
+        if short:
+            notes.insert(0, f"`{name}: …` alone gives `{short}`.")
+        if not any(param.required for param in params):
+            notes.insert(0, f"`{name}` may stand without arguments.")
+        parts.append(" ".join(notes) + "\n")
+    return "\n".join(parts)
+
+
+_TRANSFORMS_HEAD = """\
+# Transforms
+
+Made by `python docs/generate.py` from the table of transforms. `apply` is a list of them:
+
+    apply: [{reorder_gates: {from: ijfo, to: ifco}}, {split: {axis: 0, sizes: [$input, -1]}}]
+
+The list begins with the arrays of `from` and ends with those of `to`: one for each name, or one
+for all names. A transform takes one array, and each in its turn where there are several; `concat`,
+`stack`, `interleave`, `pick` and `each` take them all together.
+
+A size is an integer or a small expression: `+ - * // ( )`, `$parameters`, and `d0`, `d1`, … for
+the sizes of the array at hand, as in `d1//4`. A division must leave no rest. A number is such an
+expression with `/` and decimal points, without `d0`.
+
+Arguments with a `*` are required. "Undone" says how `--inverse` does: exactly is bit for bit.
+What computes with values does so in the array's own dtype, narrow floating-point types in float32
+with one rounding at the end. A finite value that becomes infinite, or an integer that does not fit,
+is an error (MAP025). Strings are moved, never computed with.
+"""
+
+
+def schema_page() -> str:
+    """The JSON Schema of mapping files."""
+    import json
+
+    from ckpttool.mapping.schema import mapping_schema
+
+    return json.dumps(mapping_schema(), indent=1, ensure_ascii=False) + "\n"
+
+
+PAGES = {
+    "cli.md": cli_page,
+    "errors.md": errors_page,
+    "transforms.md": transforms_page,
+    "mapping.schema.json": schema_page,
+}
 
 
 def main() -> int:

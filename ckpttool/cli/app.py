@@ -24,7 +24,11 @@ COMMANDS = {
     "dups": "ckpttool.cli.dups",
     "diff": "ckpttool.cli.diff",
     "remap": "ckpttool.cli.remap",
+    "suggest": "ckpttool.cli.suggest",
+    "mappings": "ckpttool.cli.mappings",
     "verify": "ckpttool.cli.verify",
+    "average": "ckpttool.cli.average",
+    "prove": "ckpttool.cli.prove",
 }
 
 # Output does not depend on it, and rich help panels cut long option texts.

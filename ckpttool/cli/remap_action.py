@@ -2,42 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import NamedTuple
 
-from ckpttool.checkpoint import open_checkpoint
+from ckpttool.checkpoint import Checkpoint, open_checkpoint
 from ckpttool.cli import emit
 from ckpttool.cli.options import choice
+from ckpttool.cli.progress import bar
 from ckpttool.errors import EXIT_OK, InputError, Problem, UsageError
-from ckpttool.mapping.remap import load_rules, remap
+from ckpttool.mapping.document import AVERAGES, SLOTS, UNMATCHED, Scalar
+from ckpttool.mapping.execute import RemapResult
+from ckpttool.mapping.remap import damaged_names, load_rules, remap
+from ckpttool.mapping.ruleset import RuleSet
+from ckpttool.mapping.targeting import parse_size, target_of
 from ckpttool.render.remap import remap_lines
 
-POLICIES = ("error", "keep", "drop")
+
+class RemapCommand(NamedTuple):
+    """The options of the command."""
+
+    mapping: str | None = None
+    output: str | None = None
+    to: str | None = None
+    like: str | None = None
+    cast: bool = False
+    allow_missing: tuple[str, ...] = ()
+    allow_unused: tuple[str, ...] = ()
+    add_prefix: str = ""
+    strip_prefix: str = ""
+    rename: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    params: tuple[str, ...] = ()
+    slots: str | None = None
+    averages: str | None = None
+    unmatched: str | None = None
+    inverse: bool = False
+    salvage: bool = False
+    max_shard_size: str | None = None
+    dry_run: bool = False
+    link: bool = False
+    force: bool = False
+    verify: bool = True
+    every: bool = False
+    optimizer: str | None = None
 
 
-def carry_out(
-    path: str,
-    output: str | None,
-    *,
-    mapping: str | None,
-    add_prefix: str,
-    strip_prefix: str,
-    rename: Sequence[str],
-    drop: Sequence[str],
-    params: Sequence[str],
-    slots: str | None,
-    unmatched: str | None,
-    dry_run: bool,
-    link: bool,
-    force: bool,
-    verify: bool,
-    every: bool,
-) -> int:
+def carry_out(path: str, command: RemapCommand) -> int:
     """Load the rules, plan, write unless it is a dry run, print; returns the exit code."""
-    if slots is not None:
-        choice("--slots", [slots], ("follow", "drop"))
-    if unmatched is not None:
-        choice("--unmatched", [unmatched], POLICIES)
-    if output is None and not dry_run:
+    _check(command)
+    rules = _rules(command)
+    with open_checkpoint(path) as checkpoint:
+        if checkpoint.damage() and not command.salvage:
+            # A name that is missing from the output because it could not be read is lost in
+            # silence for whoever gets the output.
+            raise InputError(*checkpoint.damage())
+        result = _remap(checkpoint, rules, command)
+        notices = (*result.notices, *(checkpoint.damage() if command.salvage else ()))
+    if emit.SETTINGS.json:
+        emit.data(result.data(), notices)
+    else:
+        sink = emit.out()
+        sink.write(remap_lines(result, sink.layout, every=command.every))
+        emit.words(notices, "note")
+    return EXIT_OK
+
+
+def _check(command: RemapCommand) -> None:
+    """Refuse unknown values, and a command without a place to write to."""
+    for option, value, known in (
+        ("--slots", command.slots, SLOTS),
+        ("--averages", command.averages, AVERAGES),
+        ("--unmatched", command.unmatched, UNMATCHED),
+    ):
+        if value is not None:
+            choice(option, [value], known)
+    if command.output is None and not command.dry_run:
         raise UsageError(
             Problem(
                 "USE001",
@@ -46,39 +84,57 @@ def carry_out(
                 hint="ckpttool remap CKPT -m MAP -o OUT",
             )
         )
-    rules = load_rules(
-        mapping,
-        add_prefix=add_prefix,
-        strip_prefix=strip_prefix,
-        rename=rename,
-        drop=drop,
-        params=dict(_parameter(item) for item in params),
-        slots=slots,
-        unmatched=unmatched,
+
+
+def _rules(command: RemapCommand) -> RuleSet:
+    target = command.to
+    if command.mapping is None:
+        target = target_of(command.to, None, command.output)
+    return load_rules(
+        command.mapping,
+        add_prefix=command.add_prefix,
+        strip_prefix=command.strip_prefix,
+        rename=command.rename,
+        drop=command.drop,
+        params=dict(parameter(item) for item in command.params),
+        slots=command.slots,
+        averages=command.averages,
+        unmatched=command.unmatched,
+        target=target,
     )
-    with open_checkpoint(path) as checkpoint:
-        if checkpoint.damage():
-            # A name that is missing from the output because it could not be read is lost in
-            # silence for whoever gets the output.
-            raise InputError(*checkpoint.damage())
-        result = remap(
+
+
+def _remap(checkpoint: Checkpoint, rules: RuleSet, command: RemapCommand) -> RemapResult:
+    size = None if command.max_shard_size is None else parse_size(command.max_shard_size)
+    salvage = damaged_names(checkpoint) if command.salvage else None
+    progress = None if command.dry_run else bar("writing")
+    try:
+        return remap(
             checkpoint,
             rules,
-            None if dry_run else output,
-            link=link,
-            force=force,
-            verify=verify,
+            command.output,
+            dry_run=command.dry_run,
+            link=command.link,
+            force=command.force,
+            verify=command.verify,
+            progress=None if progress is None else progress.begin,
+            to=command.to,
+            like=command.like,
+            cast=command.cast,
+            allow_missing=command.allow_missing,
+            allow_unused=command.allow_unused,
+            max_shard_bytes=size,
+            inverse=command.inverse,
+            salvage=salvage,
+            optimizer=command.optimizer,
         )
-    if emit.SETTINGS.json:
-        emit.data(result.data(), result.notices)
-    else:
-        sink = emit.out()
-        sink.write(remap_lines(result, sink.layout, every=every))
-        emit.words(result.notices, "note")
-    return EXIT_OK
+    finally:
+        if progress is not None:
+            progress.end()
 
 
-def _parameter(text: str) -> tuple[str, str | int | float | bool]:
+def parameter(text: str) -> tuple[str, Scalar]:
+    """Name and value of ``NAME=VALUE``."""
     from ckpttool.mapping.nodes import resolve_scalar
 
     name, mark, value = text.partition("=")

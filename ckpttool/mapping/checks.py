@@ -2,37 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from shlex import quote
+from typing import TYPE_CHECKING
 
 from ckpttool.errors import Problem
+from ckpttool.mapping.building import Made
 from ckpttool.mapping.patterns import TEXT, Pattern, PatternError
-from ckpttool.mapping.rules import Rule, match
+from ckpttool.mapping.ruleset import Rule, match
 from ckpttool.mapping.slots import DROP, MOVE, UNMATCHED, Fate, Fates
-from ckpttool.names import OBJECT_GRAPH_KEY, encode_name, nearest
+from ckpttool.names import glob_matcher, nearest
 
-MAX_NAME_BYTES = 64 << 10
+if TYPE_CHECKING:
+    from ckpttool.mapping.plan import Wanted
+
 _MAX_LISTED = 100  # unmatched names that are told one by one
 _MAX_SOURCES = 8  # sources of one collision that are told
 
 
-def check_fates(
-    fates: Fates, decided: Mapping[str, Fate], source: str
-) -> tuple[list[Problem], list[Problem]]:
-    """Errors and warnings about the fates of all names of the checkpoint ``source``."""
-    errors = [
-        *_unmatched(fates, decided),
-        *_dead_rules(fates, source),
-        *_invalid_targets(decided),
-        *_collisions(decided),
-    ]
-    return errors, [*_torn(fates, decided), *_case_clashes(decided)]
+class Checks:
+    """Collects errors, and warnings that do not stop a plan.
+
+    ``unused`` are names that no rule takes and that may be left over.
+    """
+
+    def __init__(self, fates: Fates, source: str, wanted: Wanted) -> None:
+        self.errors: list[Problem] = []
+        self.warnings: list[Problem] = []
+        self.unused: set[str] = set()
+        self._fates = fates
+        self._source = source
+        self._wanted = wanted
+        self._decided = fates.decided
+
+    @property
+    def label(self) -> str:
+        """The mapping's name in messages."""
+        return self._fates.rules.label
+
+    def names(self) -> None:
+        """Every source name has a fate, and every rule a use."""
+        if self._wanted.allow_unused:
+            allowed = glob_matcher(self._wanted.allow_unused)
+            self.unused = {
+                name
+                for name, fate in self._decided.items()
+                if fate.kind == UNMATCHED and (allowed(name) or allowed(fate.owner or name))
+            }
+        self.errors += _unmatched(self._fates, self._decided, self.unused)
+        self.errors += self._fates.matching.problems
+        self.errors += _dead_rules(self._fates, self._source)
+        self.warnings += _torn(self._fates, self._decided)
+        self.warnings += _averages(self._fates, self._decided)
+
+    def intact(self, made: list[Made]) -> tuple[list[Made], list[str]]:
+        """What can be made of sound sources alone, and the sources that are left out (MAP027)."""
+        damaged = self._wanted.salvage
+        if not damaged:
+            return made, []
+        kept = [item for item in made if damaged.keys().isdisjoint(item.sources)]
+        used = dict.fromkeys(name for item in kept for name in item.sources)
+        taken = {name for item in made for name in item.sources}
+        lost = [name for name in self._fates.names if name in taken and name not in used]
+        for name in lost:
+            reason = damaged.get(name, "another source of its target is damaged")
+            self.warnings.append(Problem("MAP027", f"{name} is left out: {reason}", self._source))
+        return kept, lost
+
+    def targets(self, made: list[Made]) -> None:
+        """No two tensors of one name, and none that the format cannot hold."""
+        self.errors += _refused(made, self._wanted)
+        self.errors += _collisions(made)
+        self.warnings += _case_clashes(made)
 
 
-def _unmatched(fates: Fates, decided: Mapping[str, Fate]) -> Iterator[Problem]:
+def _unmatched(
+    fates: Fates, decided: Mapping[str, Fate], allowed: Collection[str]
+) -> Iterator[Problem]:
     """MAP010; followers of an unmatched variable are not told beside it."""
     names = [
-        name for name, fate in decided.items() if fate.kind == UNMATCHED and fate.owner is None
+        name
+        for name, fate in decided.items()
+        if fate.kind == UNMATCHED and fate.owner is None and name not in allowed
     ]
     label = fates.rules.label
     for name in names[:_MAX_LISTED]:
@@ -48,8 +99,8 @@ def _unmatched(fates: Fates, decided: Mapping[str, Fate]) -> Iterator[Problem]:
 
 def _dead_rules(fates: Fates, source: str) -> Iterator[Problem]:
     """MAP012 for rules that decide about no name: they match none, or earlier rules take all."""
-    alive = {rule.number for rule, _ in fates.matched.values()}
-    rules = fates.rules.rules
+    alive = {match.rule.number for match in fates.matched.values()} | fates.matching.broken
+    rules = [rule for rule in fates.rules.rules if rule.pattern is not None]
     if rules and not alive and all(rule.optional for rule in rules):
         found = f"0 of {len(fates.names)} names"
         yield Problem("MAP012", "no rule matches anything", fates.rules.label, found)
@@ -60,8 +111,12 @@ def _dead_rules(fates: Fates, source: str) -> Iterator[Problem]:
         if not taken:
             yield _matches_nothing(rule, fates.names, source)
             continue
-        takers = sorted({fates.matched[name][0].number for name in taken})
-        places = ", ".join(rules[number].where for number in takers[:3])
+        if rule.extra is not None and rule.extra.when:
+            continue  # its conditions hold for none of them
+        takers = sorted(
+            {fates.matched[name].rule.number for name in taken if name in fates.matched}
+        )
+        places = ", ".join(fates.rules.rules[number].where for number in takers[:3])
         more = ", …" if len(takers) > 3 else ""
         yield Problem(
             "MAP012",
@@ -92,7 +147,7 @@ def _nearest_scopes(rule: Rule, names: list[str]) -> list[str]:
         wanted = "".join(atom.text if atom.kind == TEXT else "0" for atom in pattern.atoms)
         wanted = wanted.removesuffix("/0") if pattern.deeps else wanted
     else:
-        wanted = pattern.prefix or pattern.text
+        wanted = pattern.prefix or pattern.text if pattern else ""
     scopes = {name[:at] for name in names for at in _slashes(name)}
     from difflib import SequenceMatcher
 
@@ -129,46 +184,52 @@ def _slashes(name: str) -> Iterator[int]:
         at = name.find("/", at + 1)
 
 
-def _invalid_targets(decided: Mapping[str, Fate]) -> Iterator[Problem]:
-    """MAP013: names that a V2 bundle cannot hold, or that would make it another kind of file."""
-    for name, fate in decided.items():
-        if fate.kind != MOVE or fate.target == name:
-            continue
-        reason = _invalid(fate.target)
-        if reason:
-            where = fate.rule.place if fate.rule else fate.label
-            shown = f"{fate.target!r}, from {name}"
-            yield Problem("MAP013", f"a target name {reason}", where, shown)
+def _refused(made: list[Made], wanted: Wanted) -> Iterator[Problem]:
+    """MAP013: tensors that the output's format cannot hold."""
+    from ckpttool.formats.targets import TARGETS
+
+    # A bundle holds under any name what a checkpoint had under the same.
+    told = made if wanted.written else []
+    if wanted.target == "tf1":
+        told = [item for item in made if item.sources != (item.target,)]
+    by_name = {item.target: item for item in told}
+    specs = [(item.target, item.dtype, item.shape) for item in told]
+    names = [spec[0] for spec in specs]
+    if len(by_name) < len(names):
+        specs = list({spec[0]: spec for spec in specs}.values())
+    if not specs:
+        return
+    for count, (name, why, found) in enumerate(
+        TARGETS[wanted.target].refusals()(specs, wanted.options)
+    ):
+        if count == _MAX_LISTED:
+            yield Problem("MAP013", "the output's format cannot hold others either", None, "…")
+            return
+        item = by_name.get(name)
+        where = item.where if item else None
+        sources = ", ".join(item.sources[:_MAX_SOURCES]) if item else ""
+        shown = f"{name!r}: {found}" + (f", from {sources}" if sources else "")
+        yield Problem("MAP013", f"a target that {wanted.target} cannot hold: {why}", where, shown)
 
 
-def _invalid(target: str) -> str | None:
-    if not target:
-        return "is empty"
-    if target.startswith("\0"):
-        return "begins with a zero byte, as only the keys of slices do"
-    if target == OBJECT_GRAPH_KEY:
-        return "is the key of an object graph"
-    try:
-        size = len(encode_name(target))
-    except UnicodeEncodeError:
-        return "cannot be encoded"
-    return f"is longer than {MAX_NAME_BYTES} bytes" if size > MAX_NAME_BYTES else None
-
-
-def _collisions(decided: Mapping[str, Fate]) -> Iterator[Problem]:
+def _collisions(made: list[Made]) -> Iterator[Problem]:
     """MAP011: every source of a target that more than one would take, with its rule."""
-    by_target: dict[str, list[str]] = {}
-    for name, fate in decided.items():
-        if fate.kind == MOVE:
-            by_target.setdefault(fate.target, []).append(name)
-    for target, names in by_target.items():
-        if len(names) < 2:
+    if len({item.target for item in made}) == len(made):
+        return
+    by_target: dict[str, list[Made]] = {}
+    for item in made:
+        by_target.setdefault(item.target, []).append(item)
+    for target, items in by_target.items():
+        if len(items) < 2:
             continue
-        found = "; ".join(f"{name} by {_reason(decided[name])}" for name in names[:_MAX_SOURCES])
-        if len(names) > _MAX_SOURCES:
-            found += f"; and {len(names) - _MAX_SOURCES} more"
-        where = next((fate.rule.place for name in names if (fate := decided[name]).rule), None)
-        yield Problem("MAP011", f"{len(names)} names would become {target}", where, found)
+        found = "; ".join(
+            f"{', '.join(item.sources) or 'a constant'} by {_reason(item.fate)}"
+            for item in items[:_MAX_SOURCES]
+        )
+        if len(items) > _MAX_SOURCES:
+            found += f"; and {len(items) - _MAX_SOURCES} more"
+        where = next((item.fate.rule.place for item in items if item.fate.rule), None)
+        yield Problem("MAP011", f"{len(items)} names would become {target}", where, found)
 
 
 def _reason(fate: Fate) -> str:
@@ -188,20 +249,42 @@ def _torn(fates: Fates, decided: Mapping[str, Fate]) -> Iterator[Problem]:
             yield Problem("MAP014", message, fate.rule.place, f"dropped by {owner.label}")
 
 
-def _case_clashes(decided: Mapping[str, Fate]) -> Iterator[Problem]:
-    """MAP015, where a rename makes the clash: TensorFlow's graphs take such names for one."""
-    by_folded: dict[str, list[str]] = {}
+def _averages(fates: Fates, decided: Mapping[str, Fate]) -> Iterator[Problem]:
+    """MAP026: variables without a moving average, where the averages are to be used."""
+    if fates.averages != "use":
+        return
+    raw = []
     for name, fate in decided.items():
-        if fate.kind == MOVE:
-            by_folded.setdefault(fate.target.casefold(), []).append(name)
-    for names in by_folded.values():
-        targets = sorted({decided[name].target for name in names})
-        if len(targets) < 2 or all(decided[name].target == name for name in names):
+        role = fates.roles.get(name)
+        own = role is None or role.role in ("variable", "other")
+        if own and fate.kind == MOVE and name not in fates.stand_ins:
+            raw.append(name)
+    if not fates.stand_ins:
+        message = "the checkpoint has no moving averages: the variables themselves are used"
+        yield Problem("MAP026", message, fates.rules.label)
+    elif raw:
+        message = "variables without a moving average are used as they are"
+        more = f" and {len(raw) - _MAX_SOURCES} more" if len(raw) > _MAX_SOURCES else ""
+        found = f"{len(raw)}: {', '.join(raw[:_MAX_SOURCES])}{more}"
+        yield Problem("MAP026", message, fates.rules.label, found)
+
+
+def _case_clashes(made: list[Made]) -> Iterator[Problem]:
+    """MAP015, where a rename makes the clash: TensorFlow's graphs take such names for one."""
+    names = {item.target for item in made}
+    if len({name.casefold() for name in names}) == len(names):
+        return
+    by_folded: dict[str, list[Made]] = {}
+    for item in made:
+        by_folded.setdefault(item.target.casefold(), []).append(item)
+    for items in by_folded.values():
+        targets = sorted({item.target for item in items})
+        if len(targets) < 2 or all(item.sources == (item.target,) for item in items):
             continue
         yield Problem(
             "MAP015",
             "target names differ by case only",
-            next((fate.rule.place for name in names if (fate := decided[name]).rule), None),
+            next((item.fate.rule.place for item in items if item.fate.rule), None),
             ", ".join(targets),
             hint="a TF1 graph that has both calls the second one …_1",
         )

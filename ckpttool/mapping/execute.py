@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckpttool.errors import MappingError, OutputError, Problem
 from ckpttool.formats.base import Reader
 from ckpttool.formats.bundle import BundleReader, StoredPart
-from ckpttool.formats.bundle_writer import BundleWriter, PartSource, Written
+from ckpttool.formats.bundle_writer import BundleWriter, PartSource
+from ckpttool.formats.targets import TARGETS
+from ckpttool.formats.writing import Written
+from ckpttool.mapping.converting import values_of
+from ckpttool.mapping.expressions import Evaluator
 from ckpttool.mapping.plan import Plan, Step, fingerprint, plan_data
 from ckpttool.mapping.readback import Follower, StoredReader, read_back
 from ckpttool.storage.files import files_for
 from ckpttool.tensors import dtype_named
 
 if TYPE_CHECKING:
-    from ckpttool.formats.bundle_writer import Values
+    from ckpttool.mapping.checksums import Checksums
 
 _INDEX = ".index"
 
@@ -31,13 +36,17 @@ class RemapResult(NamedTuple):
     def data(self) -> dict[str, Any]:
         """The result as plain data, the keys of the JSON output."""
         body = plan_data(self.plan)
+        body["target"] = self.plan.target
+        body["assumes"] = dict(self.plan.assumes)
+        body["caveats"] = list(self.plan.caveats)
         body["output"] = None
         if self.output is not None:
             body["output"] = {
                 "path": self.output.path,
-                "format": "tf-v2",
+                "format": TARGETS[self.plan.target].format,
                 "bytes": self.output.bytes,
                 "tensors": self.output.tensors,
+                "files": list(self.output.files),
             }
         body["verified"] = self.verified
         return body
@@ -51,46 +60,87 @@ def execute(
     link: bool = False,
     force: bool = False,
     verify: bool = True,
+    progress: Callable[[int], None] | None = None,
 ) -> RemapResult:
-    """Write the plan's tensors from ``reader`` to the bundle of prefix ``output``.
+    """Write the plan's tensors from ``reader`` to ``output``, in the plan's format.
 
     ``link`` shares the source's data files by hard links and writes an index alone.  With
-    ``verify`` the output is read back, every checksum of copied data included, before it gets its
-    name: a failed run leaves nothing.  Raises :class:`OutputError`, and :class:`InputError` where
-    the source turns out damaged.
+    ``verify`` the output is read back before it gets its name: a failed run leaves nothing.
+    Raises :class:`OutputError`, and :class:`InputError` where the source turns out damaged.
     """
     if fingerprint(reader.specs) != plan.fingerprint:
         problem = Problem("MAP003", "the plan was made for another checkpoint", plan.source)
         raise MappingError(problem)
-    stored = _stored_reader(reader)
-    if link and stored is None:
-        problem = Problem(
+    if link and not plan.only_renames:
+        step = next(step for step in plan.steps if step.expression is not None)
+        raise _not_linked(step.rule, f"{step.target}: {', '.join(step.operations)}")
+    if plan.target == "tf1":
+        written = _to_bundle(plan, reader, output, link, force, verify, progress)
+    elif link:
+        raise _not_linked(output, plan.target)
+    else:
+        from ckpttool.mapping.converting import convert
+
+        written = convert(plan, reader, output, force=force, verify=verify, progress=progress)
+    return RemapResult(plan, written, verify, tuple(notices(plan, reader, output)))
+
+
+def _not_linked(where: str, found: str) -> OutputError:
+    return OutputError(
+        Problem(
             "OUT002",
-            "only the data of a V2 checkpoint can be linked",
-            reader.info.path,
-            reader.info.format,
+            "only the data of a V2 checkpoint can be linked, and only as it is",
+            where,
+            found,
             hint="leave out --link to convert it",
         )
-        raise OutputError(problem)
+    )
+
+
+def _to_bundle(
+    plan: Plan,
+    reader: Reader,
+    output: str,
+    link: bool,
+    force: bool,
+    verify: bool,
+    progress: Callable[[int], None] | None,
+) -> Written:
+    """A V2 bundle: bytes that are a bundle's already are copied, or linked, as they are."""
+    from ckpttool.mapping.checksums import Checksums
+    from ckpttool.mapping.transforms.workspace import Workspace
+
+    stored = _stored_reader(reader)
+    if stored is not None and stored.endianness == "big" and not plan.only_renames:
+        stored = None  # one file has one byte order
+    if link and stored is None:
+        raise _not_linked(reader.info.path, reader.info.format)
     prefix = output.removesuffix(_INDEX)
     sources = [*reader.info.files, *(graph.path for graph in reader.info.graphs)]
-    links = stored.shard_paths if link and stored else ()
-    endianness = stored.endianness if stored else "little"
-    with BundleWriter(
-        prefix, endianness=endianness, link=links, force=force, sources=sources
-    ) as writer:
+    sums = Checksums()
+    with (
+        Workspace(os.path.dirname(os.path.abspath(prefix))) as workspace,
+        BundleWriter(
+            prefix,
+            endianness=stored.endianness if stored else "little",
+            link=stored.shard_paths if link and stored else (),
+            force=force,
+            sources=sources,
+        ) as writer,
+    ):
+        declarer = _Declarer(writer, reader, stored, Evaluator(reader, workspace), sums)
         for step in plan.steps:
-            _declare(writer, step, reader, stored)
+            declarer.declare(step)
         with writer.flushing():
             if not verify:
                 writer.write()
             else:
                 with Follower() as follower:
                     writer.write(follower.follow)
+                workspace.clear()
                 sound = follower.sound
-                read_back(writer, plan, reader, stored, data=not link, sound=sound)
-        written = writer.commit()
-    return RemapResult(plan, written, verify, tuple(notices(plan, reader, prefix)))
+                read_back(writer, plan, reader, stored, data=not link, sound=sound, sums=sums)
+        return Written(*writer.commit())
 
 
 def notices(plan: Plan, reader: Reader, output: str | None = None) -> Iterator[Problem]:
@@ -120,17 +170,37 @@ def _stored_reader(reader: Reader) -> StoredReader | None:
     return inner if isinstance(inner, BundleReader) else None
 
 
-def _declare(writer: BundleWriter, step: Step, reader: Reader, stored: StoredReader | None) -> None:
-    source = step.sources[0]
-    if stored is not None:
-        enum = stored.entry_dtype_enum(source)
-        writer.copy(step.target, enum, step.shape, _part_sources(stored.stored_parts(source)))
-        return
-    enum = dtype_named(step.dtype).enum
-    if not enum:
-        problem = Problem("OUT005", f"TensorFlow has no dtype for {source}", None, step.dtype)
-        raise OutputError(problem)
-    writer.encode(step.target, enum, step.shape, _values(reader, source))
+class _Declarer:
+    """Declares steps to a bundle's writer."""
+
+    def __init__(
+        self,
+        writer: BundleWriter,
+        reader: Reader,
+        stored: StoredReader | None,
+        evaluator: Evaluator,
+        sums: Checksums,
+    ) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._stored = stored
+        self._evaluator = evaluator
+        self._sums = sums
+
+    def declare(self, step: Step) -> None:
+        """Copy where the bytes are there as they shall be, else encode."""
+        if self._stored is not None and step.expression is None:
+            name = step.sources[0]
+            enum = self._stored.entry_dtype_enum(name)
+            parts = _part_sources(self._stored.stored_parts(name))
+            self._writer.copy(step.target, enum, step.shape, parts)
+            return
+        enum = dtype_named(step.dtype).enum
+        if not enum:
+            message = f"TensorFlow has no dtype for {step.target}"
+            raise OutputError(Problem("OUT005", message, step.rule, step.dtype))
+        values = values_of(step, self._reader, self._evaluator)
+        self._writer.encode(step.target, enum, step.shape, self._sums.followed(step.target, values))
 
 
 def _part_sources(parts: Sequence[StoredPart]) -> list[PartSource]:
@@ -138,7 +208,3 @@ def _part_sources(parts: Sequence[StoredPart]) -> list[PartSource]:
         PartSource(part.path, part.offset, part.size, part.crc32c, part.extents, part.shard)
         for part in parts
     ]
-
-
-def _values(reader: Reader, name: str) -> Values:
-    return lambda: (chunk.array for chunk in reader.chunks(name))

@@ -33,6 +33,7 @@ _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
+_LONE_SURROGATE = re.compile(r"\\[uU](?:0000)?[dD][89a-fA-F][0-9a-fA-F]{2}")
 _QUOTE_HINT = "quote a text that begins with { [ * & ! % @ ` | > or holds ': ' or ' #'"
 
 
@@ -87,6 +88,8 @@ def parse_yaml(data: bytes | str, label: str) -> Node:
         where = _position_of(text, label, odd.start())
         raise _invalid("a character that YAML does not allow", where, None, repr(odd.group()))
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    if _LONE_SURROGATE.search(text):
+        loader = yaml.SafeLoader  # libyaml refuses them: they stand for bytes that are no UTF-8
     try:
         return _Composer(label).compose(yaml.parse(text, Loader=loader))
     except yaml.MarkedYAMLError as error:

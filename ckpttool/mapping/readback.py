@@ -13,6 +13,7 @@ from ckpttool.formats.base import Reader
 from ckpttool.formats.bundle import BundleReader, StoredPart, open_bundle
 from ckpttool.formats.bundle_writer import BundleWriter, Place
 from ckpttool.formats.streaming import Where
+from ckpttool.mapping.checksums import Checksums, checksum
 from ckpttool.mapping.plan import Plan, Step
 from ckpttool.storage.atomic import Staged
 from ckpttool.storage.crc32c import crc32c, mask
@@ -95,15 +96,17 @@ def read_back(
     *,
     data: bool,
     sound: Collection[Place] = (),
+    sums: Checksums | None = None,
 ) -> None:
     """Check what ``writer`` staged.
 
     Names, dtypes, shapes, slices and stored checksums are compared; with ``data`` the bytes are
-    read too, but for those at ``sound`` places, which have been.  Raises OUT004 for the first
+    read too, but for those at ``sound`` places, which have been.  ``sums`` are the checksums of
+    what was encoded.  Raises OUT004 for the first
     thing that differs, and :class:`CorruptError` where the source itself is damaged.
     """
     with open_bundle(writer.staged()) as back:
-        _Check(plan, back, reader, stored, writer.prefix, sound).run(data=data)
+        _Check(plan, back, reader, stored, writer.prefix, sound, sums).run(data=data)
 
 
 class _Check:
@@ -117,7 +120,9 @@ class _Check:
         stored: StoredReader | None,
         prefix: str,
         sound: Collection[Place] = (),
+        sums: Checksums | None = None,
     ) -> None:
+        self._sums = sums
         self._plan = plan
         self._back = back
         self._reader = reader
@@ -131,13 +136,19 @@ class _Check:
         try:
             self._specs()
             for step in self._plan.steps:
-                if self._stored is None:
-                    self._back.check(step.target)
+                if self._stored is None or step.expression is not None:
+                    self._encoded(step)
                 else:
                     self._compare(step, self._stored, data=data)
         finally:
             for file in self._files.values():
                 file.close()
+
+    def _encoded(self, step: Step) -> None:
+        """The values are those that were streamed."""
+        crc = checksum(chunk.array for chunk in self._back.chunks(step.target))
+        if self._sums is not None and crc != self._sums[step.target]:
+            raise self._differs(step.target, "other values", "those that were written")
 
     def _specs(self) -> None:
         found = {spec.name: (spec.dtype, spec.shape) for spec in self._back.specs.values()}

@@ -48,6 +48,8 @@ class RegexPattern(Matcher):
         self._longest = _LONGEST[_open_repeats(source)]
         numbers = (str(number) for number in range(self._regex.groups + 1))
         self.captures = frozenset([*self._regex.groupindex, *numbers])
+        self.loose = True
+        self.paths = self.captures
         self.prefix = _literal_prefix(source)
         self._allowed = {name: frozenset(texts) for name, texts in (where or {}).items()}
 

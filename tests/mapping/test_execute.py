@@ -75,6 +75,7 @@ def test_the_result_as_plain_data(source: Path, tmp_path: Path) -> None:
             os.path.getsize(tmp_path / name) for name in files(tmp_path) if name[0] == "n"
         ),
         "tensors": 3,
+        "files": [str(tmp_path / name) for name in ("n.data-00000-of-00001", "n.index")],
     }
     assert data["verified"] is True
     assert [step["target"] for step in data["plan"]] == ["z", "b", "c"]

@@ -58,11 +58,14 @@ class Transform:
     """One operation on arrays.  Subclasses are immutable and hold their checked parameters.
 
     ``takes_many`` transforms take all arrays of a rule together (concat, stack); the others take
-    one, and are mapped over all where there are several.
+    one, and are mapped over all where there are several.  ``many_out`` ones may make several of
+    one array (split), ``from_nothing`` ones need none (zeros).
     """
 
     name: ClassVar[str]
     takes_many: ClassVar[bool] = False
+    many_out: ClassVar[bool] = False
+    from_nothing: ClassVar[bool] = False
 
     def infer(self, inputs: Sequence[ArraySpec]) -> tuple[ArraySpec, ...]:
         """Specs of the outputs; raises :class:`TransformError` where the inputs do not fit."""
@@ -79,6 +82,33 @@ class Transform:
         is none, or where it needs shapes that are not given.
         """
         raise TransformError(f"{self.name} has no inverse")
+
+    def rounds(self, inputs: Sequence[ArraySpec] | None) -> bool:
+        """Whether the inverse gives values back up to rounding only."""
+        return False
+
+    def outputs(self, count: int | None) -> int | None:
+        """How many arrays come of ``count`` arrays; None where their shapes decide."""
+        return None if self.many_out else 1 if self.takes_many else count
+
+    def presumes(self) -> int | None:
+        """How many arrays :meth:`inverse` takes for granted without specs; None: any number."""
+        return 1 if self.many_out else None
+
+    def trace(
+        self, inputs: Sequence[ArraySpec], before: Sequence[tuple[str, ...]]
+    ) -> tuple[tuple[str, ...], ...]:
+        """For each output what was done to it, a line a step; ``before`` says it of the inputs."""
+        common = before[0] if before else ()
+        if any(item != common for item in before):
+            common = (
+                "each [" + " | ".join(", ".join(item) or "as it is" for item in before) + "]",
+            )
+        count = len(self.infer(inputs))
+        word = self.describe()
+        if count == 1:
+            return ((*common, word),)
+        return tuple((*common, f"{word} #{number}") for number in range(count))
 
     def for_slots(self) -> Transform | None:
         """The transform for optimizer slots of what this one is for; None to leave them alone.

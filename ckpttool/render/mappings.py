@@ -1,0 +1,51 @@
+"""Mapping files, and what `lint` says of them, as lines and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ckpttool.mapping.catalog import Linted, MappingInfo
+from ckpttool.mapping.plan import plan_data
+from ckpttool.render.lines import Layout, Line, plural, safe
+
+
+def list_lines(found: Sequence[MappingInfo], layout: Layout) -> Iterator[Line]:
+    """One line each: name, target, description."""
+    unicode = layout.unicode
+    width = max((len(item.name) for item in found), default=0)
+    for item in found:
+        yield [
+            (safe(item.name.ljust(width), unicode), "title"),
+            (f"  {(item.target or '').ljust(13)}", "dim"),
+            (f"  {safe(item.description, unicode)}", ""),
+        ]
+
+
+def show_lines(found: Sequence[MappingInfo], layout: Layout) -> Iterator[Line]:
+    """Where it is, what it needs and assumes, and the file itself."""
+    unicode = layout.unicode
+    for item in found:
+        yield [(f"# {safe(item.path, unicode)}", "title")]
+        for line in item.text.splitlines():
+            yield [(safe(line, unicode), "")]
+
+
+def lint_lines(done: Sequence[Linted], layout: Layout) -> Iterator[Line]:
+    """One line for each file."""
+    for item in done:
+        text = f"  {plural(item.rules, 'rule')}"
+        if item.plan is not None:
+            text += f", {plural(len(item.plan.steps), 'tensor')} planned"
+        yield [("ok", "good"), (f"  {safe(item.path, layout.unicode)}", ""), (text, "dim")]
+
+
+def lint_data(done: Sequence[Linted]) -> dict[str, Any]:
+    """The keys of the JSON output."""
+    rows: list[dict[str, Any]] = []
+    for item in done:
+        row: dict[str, Any] = {"path": item.path, "rules": item.rules}
+        if item.plan is not None:
+            row.update(plan_data(item.plan))
+        rows.append(row)
+    return {"linted": rows}
