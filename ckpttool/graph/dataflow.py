@@ -14,9 +14,11 @@ import re
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from ckpttool.graph.flow_nodes import ARGUMENT, flow_nodes
+from ckpttool.graph.flow_weights import weight_nodes
 from ckpttool.names import decode_name
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ _ASIDES = re.compile(
     rb"DestroyResourceOp|DisableCopyOnRead|ReportUninitialized\w*|L2Loss|Square|Abs|Sum|Mean|Max|Min|NoOp"
 )
 _SUMMARY = re.compile(rb"\w*Summary(?:V2)?")
+_MAX_FOLLOWED = 512  # nodes that one variable's value is followed through
+_MAX_FOLLOWED_IN_ALL = 2_000_000
 _PLACEHOLDERS = frozenset({b"Placeholder", b"PlaceholderV2", b"PlaceholderWithDefault"})
 _SOURCES = frozenset({
     b"IteratorGetNext", b"IteratorGetNextSync", b"QueueDequeueV2", b"QueueDequeueManyV2",
@@ -96,6 +100,8 @@ class Dataflow:
         )
         self.backward = own
         self._kinds: dict[bytes, int] = {}
+        self._followed = 0
+        self._data_at: dict[int, tuple[int, ...]] = {}  # inputs of a node that are no constants
 
     def __len__(self) -> int:
         return len(self.names)
@@ -156,7 +162,15 @@ class Dataflow:
     # --- variables -------------------------------------------------------------------------
 
     def uses(self, variable: int) -> Uses:
-        """What reads and what changes a variable's node, looked for through its copies."""
+        """What reads and what changes a variable's node, looked for through its copies.
+
+        What only makes weights of weights (a norm, a mask, a shape) is looked through too, unless
+        nothing is left then that reads the variable.
+        """
+        found = self._uses(variable, through=True)
+        return found if found.reads else self._uses(variable, through=False)
+
+    def _uses(self, variable: int, *, through: bool) -> Uses:
         reads: list[Use] = []
         writes: list[Use] = []
         gradients = 0
@@ -171,13 +185,30 @@ class Dataflow:
                 kind = self._kind(use.node)
                 if kind == _WRITE and use.position == 0:
                     writes.append(use)
-                elif kind == _ALIAS or (kind == _READ and self._scales(use)):
+                elif self._passes_on(use, kind, through) and self._may_follow(len(seen)):
                     if use.node not in seen:
                         seen.add(use.node)
                         pending.append(use.node)
+                elif kind == _ALIAS:
+                    reads.append(use)  # further than any real graph hands a value on
                 elif kind == _READ and use.node not in self.called:
                     reads.append(use)
         return Uses(tuple(reads), tuple(writes), gradients)
+
+    def _passes_on(self, use: Use, kind: int, through: bool) -> bool:
+        if kind == _ALIAS:
+            return True
+        if kind == _READ and self._scales(use):
+            return True
+        return through and kind == _READ and bool(self._of_weights[use.node])
+
+    def _may_follow(self, followed: int) -> bool:
+        self._followed += 1
+        return followed < _MAX_FOLLOWED and self._followed < _MAX_FOLLOWED_IN_ALL
+
+    @cached_property
+    def _of_weights(self) -> bytearray:
+        return weight_nodes(self)
 
     def is_write(self, number: int) -> bool:
         """Whether a node changes the variable that is its first input."""
@@ -200,12 +231,16 @@ class Dataflow:
         """Whether the op joins the variable with constants alone (weight decay, a scale)."""
         if self.ops[use.node] not in (b"Mul", b"RealDiv", b"ConcatV2", b"Concat"):
             return False
-        others = [
-            source for at, (source, _) in enumerate(self.inputs(use.node)) if at != use.position
-        ]
-        if self.ops[use.node].startswith(b"Concat"):
-            return all(self._stored(source) for source in others)
-        return all(self.ops[source] == b"Const" for source in others)
+        data = self._data_at.get(use.node)
+        if data is None:
+            stored = self._stored if self.ops[use.node].startswith(b"Concat") else self._constant
+            sources = enumerate(self.inputs(use.node))
+            found = (at for at, (source, _) in sources if not stored(source))
+            data = self._data_at[use.node] = tuple(islice(found, 2))
+        return all(position == use.position for position in data)
+
+    def _constant(self, number: int) -> bool:
+        return self.ops[number] == b"Const"
 
     def _stored(self, number: int) -> bool:
         """Whether a node is a constant or the value of a variable (a part of it, say)."""

@@ -22,8 +22,11 @@ _ELEMENTWISE = frozenset({
     b"Identity", b"ReadVariableOp", b"Cast", b"StopGradient", b"Mul", b"Add", b"AddV2", b"AddN",
     b"Sub", b"Neg", b"RealDiv", b"Div", b"Reshape", b"Enter", b"Exit", b"Switch", b"Merge",
     b"Select", b"SelectV2", b"EnsureShape", b"Snapshot", b"_Arg", b"_Retval", b"Minimum",
-    b"Maximum", b"AssignSub", b"AssignAdd", b"Assign",
+    b"Maximum", b"AssignSub", b"AssignAdd", b"Assign", b"Pow", b"Exp", b"Floor", b"FloorMod",
+    b"FloorDiv", b"Square", b"Sqrt", b"Rsqrt",
 })  # fmt: skip
+# What decides and is not copied: the position of that input.
+_DECIDING = {b"Switch": 1, b"RefSwitch": 1, b"Select": 0, b"SelectV2": 0}
 
 
 class VariableUse(NamedTuple):
@@ -115,6 +118,8 @@ def _write(flow: Dataflow, number: int, variable: int) -> tuple[str, set[int]]:
             fed = True
         elif op in _ELEMENTWISE:
             found = [source for source, _ in flow.inputs(current)]
+            if op in _DECIDING and len(found) > _DECIDING[op]:
+                del found[_DECIDING[op]]
             pending += [source for source in found if source not in seen]
             seen.update(found)
         elif op != b"Const":

@@ -144,8 +144,11 @@ class Sample:
             v1.enable_resource_variables()
             v1.enable_control_flow_v2()
 
-    def start(self, devices: int = 1) -> v1.Session:
-        """Open a session, initialize, and load every float variable with numbers of its own."""
+    def start(self, devices: int = 1, *, load: bool = True) -> v1.Session:
+        """Open a session, initialize, and load every float variable with numbers of its own.
+
+        ``load`` False leaves them as their initializers make them: what is not trained stays so.
+        """
         config = v1.ConfigProto(
             device_count={"CPU": devices},
             intra_op_parallelism_threads=1,
@@ -155,7 +158,7 @@ class Sample:
         session.run([v1.global_variables_initializer(), v1.local_variables_initializer()])
         if v1.get_collection(v1.GraphKeys.TABLE_INITIALIZERS):
             session.run(v1.tables_initializer())
-        for variable in v1.trainable_variables():
+        for variable in v1.trainable_variables() if load else ():
             fill(variable, session)
         return session
 

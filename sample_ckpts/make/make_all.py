@@ -33,6 +33,7 @@ MODULES = (
     "dtypes",
     "optimizers",
     "duplicates",
+    "copies",
     "handmade",
     "saved_models",
     "odd_names",

@@ -34,6 +34,9 @@ CAUSES = {
     "a Keras layer made twice: add_weight never reuses": "layer_object",
     "BatchNormalization made twice beside shared weights": "batch_normalization",
     "the same cell run three times": "rebuilt_graph",
+    "the same cell run twice": "rebuilt_graph",
+    "one graph imported twice": "rebuilt_graph",
+    "a scope without a name, made twice": "default_name",
 }
 
 # Verdicts on other people's checkpoints, each read against its graph.
@@ -279,6 +282,13 @@ def test_numbers_inside_a_copy_may_differ() -> None:
     assert found["net"].members[1].names == ("net_1/dense_2/w", "net_1/dense_3/w")
 
 
+def test_a_name_with_a_number_may_be_the_plain_one() -> None:
+    found = {family.base: family for family in families(map(row, ["W_1", "W_2", "W_1_1", "W_2_1"]))}
+    assert [member.path for member in found["w_1"].members] == ["W_1", "W_1_1"]
+    assert not found["w_1"].explicit
+    assert found["w"].explicit
+
+
 def test_a_copy_may_lack_what_is_shared() -> None:
     names = ["net/shared/w", "net/own/w", "net_1/own_1/w"]
     (family,) = families(map(row, names))
@@ -346,3 +356,75 @@ def test_distributions() -> None:
     assert _fits_uniform(uniform, -1, 1)
     assert not _fits_uniform(uniform, -0.99, 1)
     assert not _fits_uniform(uniform * 0.9, -1, 1)
+
+
+# --- graphs that nobody would build ------------------------------------------------------------
+
+
+def varint(number: int) -> bytes:
+    found = bytearray()
+    while number > 127:
+        found.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*found, number])
+
+
+def field(number: int, value: bytes) -> bytes:
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def node(name: str, op: str, *inputs: str) -> bytes:
+    parts = [field(1, name.encode()), field(2, op.encode())]
+    parts += [field(3, item.encode()) for item in inputs]
+    if op == "VariableV2":
+        shape = field(2, b"\x08\x02") * 2
+        attrs = {b"dtype": b"\x30\x01", b"shape": field(7, shape)}
+        parts += [field(5, field(1, key) + field(2, value)) for key, value in attrs.items()]
+    return field(1, b"".join(parts))
+
+
+def graph_file(path: Path, nodes: list[bytes], variables: list[str]) -> Path:
+    members = b"".join(
+        field(1, field(1, f"{name}:0".encode()) + field(2, f"{name}/Assign".encode()))
+        for name in variables
+    )
+    collection = field(1, b"variables") + field(2, field(2, members))
+    path.write_bytes(field(2, b"".join(nodes)) + field(4, collection))
+    return path
+
+
+COUNT = 3000  # more members than the graph is asked about one by one
+VERY_MANY = ["v", *(f"v_{number}" for number in range(1, COUNT))]
+
+
+@pytest.mark.parametrize("kind", ["side by side", "chain", "cycle", "set from each other"])
+def test_very_many_copies(tmp_path: Path, kind: str) -> None:
+    nodes = [node("x", "Placeholder")]
+    for number, name in enumerate(VERY_MANY):
+        before = f"m{number - 1}" if number else "x"
+        data = {"chain": before, "cycle": f"m{(number + 1) % COUNT}"}.get(kind, "x")
+        nodes += [node(name, "VariableV2"), node(f"m{number}", "MatMul", data, name)]
+        if kind == "set from each other" and number:
+            nodes.append(node(f"a{number}", "Assign", name, VERY_MANY[number - 1]))
+    group = only(find(graph_file(tmp_path / "m.meta", nodes, VERY_MANY)))
+    assert len(group.copies) == COUNT
+    assert group.verdict == ("numbered" if kind == "set from each other" else "undecided")
+
+
+def test_a_variable_with_very_many_readers(tmp_path: Path) -> None:
+    nodes = [node("x", "Placeholder"), node("v", "VariableV2"), node("v_1", "VariableV2")]
+    nodes += [node(f"m{number}", "MatMul", "x", "v") for number in range(20_000)]
+    nodes.append(node("n", "MatMul", "x", "v_1"))
+    result = find(graph_file(tmp_path / "m.meta", nodes, ["v", "v_1"]), shared=True)
+    assert result.unshared == ()
+    assert [item.name for item in result.shared or ()] == ["v"]
+
+
+def test_all_variables_in_one_vector(tmp_path: Path) -> None:
+    """Each variable's value runs along the same long way; and it is still read at its end."""
+    names = VERY_MANY[:1000]
+    nodes = [node("x", "Placeholder"), *(node(name, "VariableV2") for name in names)]
+    nodes.append(node("c", "ConcatV2", *names))
+    nodes += [node(f"i{n}", "Identity", f"i{n - 1}" if n else "c") for n in range(2000)]
+    nodes.append(node("m", "MatMul", "x", "i1999"))
+    assert find(graph_file(tmp_path / "m.meta", nodes, names)).unshared == ()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ckpttool.analysis.duplicates.candidates import families
 from ckpttool.analysis.duplicates.context import Context
-from ckpttool.analysis.duplicates.facts import gather, look_closer
+from ckpttool.analysis.duplicates.facts import Facts, gather, look_closer
 from ckpttool.analysis.duplicates.mend import fix_for
 from ckpttool.analysis.duplicates.model import (
     VERDICTS,
@@ -20,12 +20,12 @@ from ckpttool.analysis.duplicates.model import (
     Evidence,
     SharedVariable,
 )
-from ckpttool.analysis.duplicates.relate import Group, groups_by_dataflow, groups_by_names
+from ckpttool.analysis.duplicates.relate import PARALLEL, Group, groups_by_dataflow, groups_by_names
 from ckpttool.analysis.duplicates.shared import shared_variables
 from ckpttool.analysis.duplicates.slots import slot_groups
-from ckpttool.analysis.duplicates.structure import by_structure
+from ckpttool.analysis.duplicates.structure import Judgement, by_structure
 from ckpttool.analysis.duplicates.values import Values
-from ckpttool.analysis.duplicates.verdict import judge
+from ckpttool.analysis.duplicates.verdict import judge, split_copies
 from ckpttool.analysis.duplicates.words import background
 from ckpttool.errors import CkptError
 from ckpttool.names import natural_key
@@ -74,7 +74,7 @@ def find_duplicates(
         groups = groups_by_names(families(rows))
     else:
         groups = groups_by_dataflow(families(rows, context.scopes), flow, context.uses)
-    judged = [_judge(context, group) for group in groups]
+    judged = [found for group in groups for found in _judged(context, group)]
     judged += slot_groups(checkpoint.rows())
     judged.sort(key=_rank)
     return DuplicatesResult(
@@ -110,12 +110,19 @@ def _add_graph(context: Context) -> None:
     context.use_graph(flow, variable_uses(flow, parts), named)
 
 
-def _judge(context: Context, group: Group) -> DuplicateGroup:
+def _judged(context: Context, group: Group) -> list[DuplicateGroup]:
+    """The verdict on a group; two where some copies are meant to be apart and some are not."""
     facts = gather(context, group)
     found = by_structure(facts)
-    if found is None:
+    if found is None or (facts.group.kind == PARALLEL and len(facts.copies) > 2):
         look_closer(context, facts)
-        found = judge(facts)
+        parts = split_copies(facts)
+        if parts:
+            return [one for part in parts for one in _judged(context, group.of(part))]
+    return [_dressed(facts, found or judge(facts))]
+
+
+def _dressed(facts: Facts, found: Judgement) -> DuplicateGroup:
     fix = None
     if found.verdict == "unshared" and found.cause is not None:
         fix = fix_for(found.cause, facts.copies[0].scopes[0])

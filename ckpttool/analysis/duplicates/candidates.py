@@ -89,6 +89,10 @@ def families(rows: Iterable[VariableRow], scopes: frozenset[str] = frozenset()) 
         for name in node.children:
             spelled, digits = split_number(name)
             bases.setdefault(spelled.casefold(), []).append((name, spelled, digits))
+        # The second of fc_1 is fc_1_1: a name with a number may be the bare one of others.
+        for name in node.children:
+            if split_number(name)[1] and name.casefold() in bases:
+                bases[name.casefold()].append((name, name, ""))
         for base, siblings in bases.items():
             if len(siblings) > 1 and budget > 0:
                 siblings.sort(key=lambda item: (int(item[2] or -1), item[0]))

@@ -23,6 +23,10 @@ _SHAPES = frozenset({
     b"Enter", b"_Arg", b"Switch",
 })  # fmt: skip
 
+_MAX_ROOTS = 2048
+_MAX_BETWEEN = 64  # variables between one that is set and those that it is set from
+_MAX_SEARCHED = 20_000_000  # nodes that walks for single groups may look at in all
+
 
 class Context:
     """What all groups of one checkpoint share: rows by name, uses, values, where data enters."""
@@ -49,6 +53,8 @@ class Context:
         self._holder: dict[int, str] = {}
         self._root_bits: dict[int, int] = {}
         self._variables: Mapping[str, GraphVariable] = {}
+        self._between: dict[int, frozenset[int]] = {}
+        self._searches = 0
 
     def use_graph(
         self,
@@ -63,10 +69,11 @@ class Context:
         self._holder = {node: key for key, use in uses.items() for node in use.nodes}
         self.trains = any(use.trained for use in uses.values())
         marks: dict[int, int] = {}
-        for bit, root in enumerate(flow.roots):
+        for number, root in enumerate(flow.roots):
+            bit = 1 << number % _MAX_ROOTS  # of more, several count as one
             for use in flow.readers(root.node):
-                if (root.node, root.output) in flow.inputs(use.node):
-                    marks[use.node] = marks.get(use.node, 0) | (1 << bit)
+                if root in flow.inputs(use.node):
+                    marks[use.node] = marks.get(use.node, 0) | bit
         watch = {use.node for item in uses.values() for use in item.reads}
         found = flow.upstream(marks, watch)
         self._root_bits = {n: found.get(n, 0) | marks.get(n, 0) for n in watch}
@@ -80,6 +87,51 @@ class Context:
     def key_at(self, node: int) -> str | None:
         """The variable that a node holds."""
         return self._holder.get(node)
+
+    def set_from(self, name: str) -> list[int]:
+        """The nodes of all variables that one is set from, also by way of others in between."""
+        use = self.uses.get(name)
+        found: dict[int, None] = dict.fromkeys(use.copied_from if use is not None else ())
+        pending = list(found)
+        while pending and len(found) < _MAX_BETWEEN:
+            for node in self._copied_from(pending.pop()):
+                if node not in found:
+                    found[node] = None
+                    pending.append(node)
+        return list(found)
+
+    def _copied_from(self, node: int) -> frozenset[int]:
+        """What the variable of a node is set from; an average or a backup has no row of its own."""
+        known = self._between.get(node)
+        if known is None and self.flow is not None:
+            from ckpttool.graph.uses import variable_use
+
+            item = self._variables.get(self.flow.name(node))
+            use = variable_use(self.flow, [item]) if item is not None else None
+            known = self._between[node] = use.copied_from if use is not None else frozenset()
+        return known or frozenset()
+
+    @cached_property
+    def to_loss(self) -> bytearray:
+        """A flag for each forward node that a loss is computed from."""
+        flow = self.flow
+        if flow is None:
+            return bytearray()
+        flags = bytearray(len(flow))
+        pending = list(flow.losses)
+        for number in pending:
+            flags[number] = 1
+        while pending:
+            for source, _ in flow.inputs(pending.pop()):
+                if not flags[source] and not flow.backward[source]:
+                    flags[source] = 1
+                    pending.append(source)
+        return flags
+
+    def may_search(self) -> bool:
+        """Whether one more walk over the whole graph is in the budget."""
+        self._searches += 1
+        return self.flow is not None and self._searches * len(self.flow) <= _MAX_SEARCHED
 
     def roots_of(self, name: str) -> frozenset[int]:
         """Numbers of the roots whose data a variable is computed with."""
@@ -118,6 +170,24 @@ class Context:
             yield names[at]
 
     @cached_property
+    def _sorted_variables(self) -> list[str]:
+        return sorted(self.uses)
+
+    def variables_under(self, scope: str) -> Iterator[str]:
+        """The variables in a scope."""
+        names = self._sorted_variables
+        prefix = scope + "/"
+        for at in range(bisect_left(names, prefix), len(names)):
+            if not names[at].startswith(prefix):
+                return
+            yield names[at]
+
+    @cached_property
+    def root_nodes(self) -> frozenset[int]:
+        """The nodes where data enters."""
+        return frozenset(root.node for root in self.flow.roots) if self.flow else frozenset()
+
+    @cached_property
     def scopes(self) -> frozenset[str]:
         """Every scope of the graph's own nodes, without case."""
         names: set[str] = set()
@@ -130,9 +200,4 @@ class Context:
 
 
 def _bits(mask: int) -> list[int]:
-    found = []
-    while mask:
-        low = mask & -mask
-        found.append(low.bit_length() - 1)
-        mask ^= low
-    return found
+    return [place for place, digit in enumerate(reversed(f"{mask:b}")) if digit == "1"]

@@ -7,14 +7,27 @@ from typing import TYPE_CHECKING
 
 from ckpttool.analysis.duplicates.candidates import unnumbered
 from ckpttool.analysis.duplicates.context import Context
-from ckpttool.analysis.duplicates.relate import Group
-from ckpttool.analysis.duplicates.values import INITIAL, MOVED, UNKNOWN, Values, moved_between
+from ckpttool.analysis.duplicates.meeting import put_together
+from ckpttool.analysis.duplicates.relate import PARALLEL, Group
+from ckpttool.analysis.duplicates.shared import shared_variables
+from ckpttool.analysis.duplicates.values import (
+    INITIAL,
+    MOVED,
+    UNKNOWN,
+    Values,
+    is_constant,
+    moved_between,
+)
 from ckpttool.names import encode_name
 
 if TYPE_CHECKING:
+    from ckpttool.graph.dataflow import Dataflow
     from ckpttool.graph.variables import GraphVariable
 
 TF_VARIABLE, GET_VARIABLE, NOT_KNOWN = "tf.Variable", "get_variable", "unknown"
+_MAX_PURPOSES = 1000
+_MAX_OTHERS = 32
+_MAX_SYNCED = 1000
 _STATISTICS = frozenset(("moving_mean", "moving_variance"))
 
 
@@ -28,6 +41,7 @@ class Copy:
     reads: int = 0
     gradients: int = 0
     trained: bool = False
+    decayed: bool = False  # trained, but a loss sees its size alone (weight decay)
     updated: bool = False
     fed: bool = False
     frozen: bool = False
@@ -39,6 +53,8 @@ class Copy:
     entries: frozenset[tuple[int, int]] = frozenset()
     state: str = UNKNOWN
     exact: bool = False
+    constant: bool = False  # whether every initializer is a constant
+    purposes: tuple[str, ...] = ()  # what the copy alone is joined to: its data, its outputs
     flat: bool | None = None
     moved: bool | None = None
 
@@ -58,12 +74,23 @@ class Facts:
     same_initializers: bool | None = None
     losses: dict[int, str] = field(default_factory=dict)
     twin_roots: bool = False
+    fused: bool | None = None  # whether the copies' outputs are joined or added up
+    reused: bool = False  # whether each copy is read from several towers by itself
+    from_data: bool = False  # whether what enters the copies is the data itself
+    one_storage: bool = False  # whether twins are handles of one variable
+    imported: bool = False  # whether each copy's scope holds a Saver of its own
     objects: bool = False  # whether names are paths of objects, which programs choose
 
     @property
     def leaves(self) -> set[str]:
         """Last components of the first copy's variables."""
         return {name.rpartition("/")[2] for name in self.copies[0].names}
+
+    @property
+    def ends_apart(self) -> bool:
+        """Whether no output is computed from two copies."""
+        ends = [copy.ends for copy in self.copies]
+        return all(ends) and sum(map(len, ends)) == len(frozenset().union(*ends))
 
     @property
     def is_batch_norm(self) -> bool:
@@ -83,17 +110,42 @@ def gather(context: Context, group: Group) -> Facts:
     facts = Facts(group, copies, context.flow is not None, context.trains)
     facts.objects = context.objects
     if context.flow is not None:
-        owner = {name: at for at, copy in enumerate(copies) for name in copy.names}
-        for at, copy in enumerate(copies):
-            for name in copy.names:
-                for node in context.uses[name].copied_from if name in context.uses else ():
-                    source = owner.get(context.key_at(node) or "")
-                    if source is not None and source != at and (source, at) not in facts.synced:
-                        facts.synced.append((source, at))
-        facts.losses = {n: context.flow.name(n) for copy in copies for n in copy.losses}
-        facts.shared = _shared_neighbours(context, copies)
-        facts.twin_roots = _twin_roots(context, copies)
+        _compare(context, facts, context.flow)
     return facts
+
+
+def _compare(context: Context, facts: Facts, flow: Dataflow) -> None:
+    """What the graph says of the copies together."""
+    copies = facts.copies
+    facts.synced = _synced(context, copies)
+    facts.losses = {n: flow.name(n) for copy in copies for n in copy.losses}
+    facts.shared = _shared_neighbours(context, copies)
+    for copy in copies:
+        copy.purposes = _purposes(context, copies, copy)
+    facts.twin_roots = _twin_roots(context, copies)
+    facts.from_data = all(
+        copy.entries and all(node in context.root_nodes for node, _ in copy.entries)
+        for copy in copies
+    )
+    facts.one_storage = _one_storage(context, copies)
+    facts.imported = facts.twin_roots and all(
+        len(copy.scopes) == 1 and _holds_saver(context, copy.scopes[0]) for copy in copies
+    )
+
+
+def _synced(context: Context, copies: list[Copy]) -> list[tuple[int, int]]:
+    """Which copies are set from which others, also by way of other variables."""
+    owner = {name: at for at, copy in enumerate(copies) for name in copy.names}
+    found: dict[tuple[int, int], None] = {}
+    for at, copy in enumerate(copies):
+        for name in copy.names:
+            for node in context.set_from(name):
+                source = owner.get(context.key_at(node) or "")
+                if source is not None and source != at:
+                    found[source, at] = None
+        if len(found) > _MAX_SYNCED:
+            break
+    return list(found)
 
 
 def _from_graph(context: Context, group: Group, at: int, copy: Copy) -> None:
@@ -107,6 +159,9 @@ def _from_graph(context: Context, group: Group, at: int, copy: Copy) -> None:
     copy.fed = any(use.fed for use in uses)
     if at < len(group.losses):
         copy.losses, copy.ends = group.losses[at], group.ends[at]
+    copy.decayed = (
+        copy.trained and not copy.losses and any(context.to_loss[n] for u in uses for n in u.nodes)
+    )
     copy.roots = frozenset().union(*[context.roots_of(name) for name in copy.names])
     if at < len(group.entries):
         found = (context.entry(*edge) for edge in group.entries[at])
@@ -147,14 +202,32 @@ def _has_ops(context: Context, scope: str, variables: set[str]) -> bool:
     return any(name not in own and not name.startswith(inner) for name in context.ops_under(scope))
 
 
+def _one_storage(context: Context, copies: list[Copy]) -> bool:
+    """Whether all twins are handles of one shared name, as after importing one graph twice."""
+    stored = [
+        [item.shared_name for name in copy.names for item in context.variables_of(name)]
+        for copy in copies
+    ]
+    return bool(stored[0]) and all(names == stored[0] for names in stored)
+
+
+def _holds_saver(context: Context, scope: str) -> bool:
+    """Whether a whole graph lies in the scope, as after ``import_meta_graph(import_scope=…)``."""
+    prefix = encode_name(scope) + b"/save"
+    return any(
+        name.startswith(prefix) and name.rpartition(b"/")[2].startswith(b"restore_all")
+        for name in context.ops_under(scope)
+    )
+
+
 def _shared_neighbours(context: Context, copies: list[Copy]) -> tuple[str, ...]:
     """Variables beside the first copy's that the other copies' scopes read as their own.
 
     They show that the other scope is the first one entered again, and that reuse worked there.
     """
-    if any(len(copy.scopes) != 1 for copy in copies):
+    if len(copies) > _MAX_OTHERS or any(len(copy.scopes) != 1 for copy in copies):
         return ()
-    first = copies[0].scopes[0] + "/"
+    first = copies[0].scopes[0]
     own = {name for copy in copies for name in copy.names}
     prefixes = tuple(encode_name(copy.scopes[0]) + b"/" for copy in copies[1:])
     if context.flow is None:
@@ -162,10 +235,9 @@ def _shared_neighbours(context: Context, copies: list[Copy]) -> tuple[str, ...]:
     names = context.flow.names
     return tuple(
         name
-        for name, use in context.uses.items()
-        if name.startswith(first)
-        and name not in own
-        and any(names[read.node].startswith(prefixes) for read in use.reads)
+        for name in context.variables_under(first)
+        if name not in own
+        and any(names[read.node].startswith(prefixes) for read in context.uses[name].reads)
     )
 
 
@@ -175,13 +247,31 @@ def _twin_roots(context: Context, copies: list[Copy]) -> bool:
         return False
     roots = context.flow.roots
     named = [
-        sorted(unnumbered(context.flow.name(roots[number].node)) for number in copy.roots)
+        sorted(_without_numbers(context.flow.name(roots[number].node)) for number in copy.roots)
         for copy in copies
     ]
     apart = sum(len(copy.roots) for copy in copies) == len(
         frozenset().union(*[copy.roots for copy in copies])
     )
     return apart and bool(named[0]) and all(item == named[0] for item in named)
+
+
+def _without_numbers(name: str) -> str:
+    return "/".join(unnumbered(component) for component in name.split("/"))
+
+
+def _purposes(context: Context, copies: list[Copy], copy: Copy) -> tuple[str, ...]:
+    """Names of the data and of the outputs that only this copy is joined to, and its scopes."""
+    flow = context.flow
+    if flow is None:
+        return copy.scopes
+    if len(copies) > _MAX_OTHERS:
+        return copy.scopes
+    others = [other for other in copies if other is not copy]
+    roots = copy.roots.difference(*(other.roots for other in others))
+    ends = copy.ends.difference(*(other.ends for other in others))
+    nodes = sorted({flow.roots[number].node for number in roots} | ends)[:_MAX_PURPOSES]
+    return (*copy.scopes, *(flow.name(node) for node in nodes))
 
 
 def _same_initializers(context: Context, copies: list[Copy]) -> bool | None:
@@ -198,6 +288,11 @@ def _same_initializers(context: Context, copies: list[Copy]) -> bool | None:
 def look_closer(context: Context, facts: Facts) -> None:
     """Add what takes time to see: initializers, and values of all the checkpoints."""
     facts.same_initializers = _same_initializers(context, facts.copies)
+    for copy in facts.copies:
+        texts = {context.checkpoint.initializer(name) for name in copy.names}
+        copy.constant = all(text is not None and is_constant(text) for text in texts)
+    if facts.group.kind == PARALLEL and facts.copies[0].losses and context.may_search():
+        _look_around(context, facts)
     values = context.values
     if values is None:
         return
@@ -217,6 +312,32 @@ def look_closer(context: Context, facts: Facts) -> None:
     facts.equal = False if False in same else (True if same and None not in same else None)
     # Zeros that both copies still have are equal without anyone having copied them.
     facts.nonflat = any(values.flat(name) is False for name in copies[0].names)
+
+
+def _look_around(context: Context, facts: Facts) -> None:
+    """How copies that losses see are put to use: together, or each in several places."""
+    flow = context.flow
+    if flow is None:
+        return
+    reads = [
+        [
+            use.node
+            for name in copy.names
+            if name in context.uses
+            for use in context.uses[name].reads
+        ]
+        for copy in facts.copies
+    ]
+    facts.fused = put_together(flow, reads[0], reads[1])
+    if all(
+        len(nodes) >= 2 * len(copy.names) for nodes, copy in zip(reads, facts.copies, strict=True)
+    ):
+        several = shared_variables(
+            flow,
+            {n: context.uses[n] for c in facts.copies for n in c.names if n in context.uses},
+        )
+        names = {item.name for item in several}
+        facts.reused = all(not names.isdisjoint(copy.names) for copy in facts.copies)
 
 
 def _state(values: Values, names: tuple[str, ...]) -> tuple[str, bool]:

@@ -33,8 +33,8 @@ FIXES: dict[str, str] = {
         "on each input."
     ),
     "rebuilt_graph": (
-        "The code that builds the graph ran several times in one graph. Start it with "
-        "tf.reset_default_graph(), or build inside with tf.Graph().as_default():."
+        "The code that builds the graph (or import_meta_graph) ran several times in one graph. "
+        "Start it with tf.reset_default_graph(), or build inside with tf.Graph().as_default():."
     ),
     "not_known": (
         "Build the network once, or with tf.variable_scope({scope!r}, reuse=tf.AUTO_REUSE) and "

@@ -18,10 +18,16 @@ if TYPE_CHECKING:
     from ckpttool.graph.dataflow import Dataflow
     from ckpttool.graph.uses import VariableUse
 
-_BATCH = 4096  # members whose reachability one pass carries
-_MAX_JOINED = 400  # parallel families that are tried against each other
+_BATCH = 2048  # members whose reachability one pass carries
+_MOST = 1024  # members of one family that are told apart by the graph
+_MAX_RELATIONS = 1 << 16  # pairs of members of one family that are compared one by one
+_MAX_MATCHED = 20_000  # pairs of parallel families that are tried against each other
+_BROAD = 256  # members behind a node from which on it is asked for its members, not they for it
+_MAX_BROAD = 500
+_MAX_REACHED = 2_000_000  # pairs of a member and an output
 
-SERIES, PARALLEL, MIXED, UNREAD, UNKNOWN = "series", "parallel", "mixed", "unread", "unknown"
+SERIES, PARALLEL, MIXED = "series", "parallel", "mixed"
+UNREAD, UNKNOWN, MANY = "unread", "unknown", "many"
 
 
 @dataclass
@@ -39,6 +45,7 @@ class Group:
     losses: list[frozenset[int]] = field(default_factory=list)
     ends: list[frozenset[int]] = field(default_factory=list)
     entries: list[frozenset[tuple[int, int]]] = field(default_factory=list)
+    partial: bool = False  # whether a copy goes on where another one has ended
 
     @property
     def explicit(self) -> bool:
@@ -48,7 +55,19 @@ class Group:
     @property
     def complete(self) -> bool:
         """Whether no copy has variables that the others have not."""
-        return all(family.complete for family in self.families)
+        return not self.partial and all(family.complete for family in self.families)
+
+    def of(self, places: Sequence[int]) -> Group:
+        """The group of some of the copies."""
+        return Group(
+            self.families,
+            [self.copies[at] for at in places],
+            self.kind,
+            [self.losses[at] for at in places if at < len(self.losses)],
+            [self.ends[at] for at in places if at < len(self.ends)],
+            [self.entries[at] for at in places if at < len(self.entries)],
+            self.partial,
+        )
 
     def names(self, copy: int) -> tuple[str, ...]:
         """The variables of a copy."""
@@ -57,6 +76,37 @@ class Group:
     def scopes(self, copy: int) -> tuple[str, ...]:
         """The scopes or names of a copy's members."""
         return tuple(sorted({member.path for member in self.copies[copy]}, key=natural_key))
+
+
+class Reached:
+    """Which of some nodes (losses, outputs) are computed from which members."""
+
+    def __init__(self, masks: Mapping[int, int], nodes: Iterable[int], members: int) -> None:
+        self._broad: list[tuple[int, int]] = []  # many members' node, and their bits
+        self._by_bit: list[list[int]] = [[] for _ in range(members)]
+        left = _MAX_REACHED
+        for number in nodes:
+            mask = masks.get(number, 0)
+            count = mask.bit_count()
+            if count > _BROAD:
+                self._broad.append((number, mask))
+                continue
+            left -= count
+            while mask and left > 0:
+                low = mask & -mask
+                self._by_bit[low.bit_length() - 1].append(number)
+                mask ^= low
+        self.too_many = left <= 0 or len(self._broad) > _MAX_BROAD
+
+    def of(self, bits: Iterable[int]) -> frozenset[int]:
+        """The nodes that are computed from one of some members."""
+        own = set()
+        mask = 0
+        for bit in bits:
+            own.update(self._by_bit[bit])
+            mask |= 1 << bit
+        own.update(number for number, found in self._broad if found & mask)
+        return frozenset(own)
 
 
 class _Unit(NamedTuple):
@@ -89,9 +139,18 @@ def groups_by_dataflow(
 ) -> list[Group]:
     """Groups as the graph tells them apart."""
     groups: list[Group] = []
-    for batch in _batches(found):
+    for batch in _batches([family for family in found if len(family.members) <= _MOST]):
         groups += _Batch(batch, flow, uses).groups()
+    for family in found:
+        if len(family.members) > _MOST:
+            groups.append(_unplaced([family], [[member] for member in family.members], MANY))
     return groups
+
+
+def _unplaced(found: list[Family], copies: list[list[Member]], kind: str) -> Group:
+    """A group that the graph has not been asked about."""
+    empty: list[frozenset[int]] = [frozenset() for _ in copies]
+    return Group(found, copies, kind, empty, empty)
 
 
 def _batches(found: Sequence[Family]) -> list[list[Family]]:
@@ -113,6 +172,7 @@ class _Batch:
         self._families = found
         self._units: list[_Unit] = []
         self._first: list[int] = []
+        self._partial: set[int] = set()
         for number, family in enumerate(found):
             self._first.append(len(self._units))
             for member in family.members:
@@ -134,8 +194,8 @@ class _Batch:
         for bit, unit in enumerate(self._units):
             for node in unit.reads:
                 self._above[bit] |= masks.get(node, 0)
-        self._losses = {number: self._at[number] for number in flow.losses}
-        self._ends = {number: mask for number in flow.ends if (mask := self._at[number])}
+        self._losses = Reached(self._at, flow.losses, len(self._units))
+        self._ends = Reached(self._at, flow.ends, len(self._units))
 
     def groups(self) -> list[Group]:
         """Each family as groups, those that belong together joined."""
@@ -152,10 +212,7 @@ class _Batch:
             elif kind != PARALLEL:
                 groups.append(self._group(kind, copies))
         for group in groups_by_names(by_names):
-            group.kind = UNREAD
-            empty: list[frozenset[int]] = [frozenset() for _ in group.copies]
-            group.losses, group.ends = empty, empty
-            groups.append(group)
+            groups.append(_unplaced(group.families, group.copies, UNREAD))
         return groups
 
     def _split(self, number: int) -> list[tuple[str, list[list[int]]]]:
@@ -166,42 +223,66 @@ class _Batch:
             return [(UNREAD, [[bit] for bit in bits])]
         mask = sum(1 << bit for bit in bits)
         above = {bit: self._above[bit] & mask & ~(1 << bit) for bit in bits}
-        near = dict(above)
-        for bit in bits:
-            rest = above[bit]
-            while rest:
-                low = rest & -rest
-                near[low.bit_length() - 1] |= 1 << bit
-                rest ^= low
-        parts = _components(bits, near)
+        parts = _components(bits, above)
         if len(parts) == 1:
             return [(SERIES, [[bit] for bit in bits])]
         for part in parts:
             part.sort(key=lambda bit: (above[bit].bit_count(), bit))
-        sizes = {len(part) for part in parts}
-        chains = all(
-            (near[bit] | 1 << bit).bit_count() == len(part) for part in parts for bit in part
-        )
-        if len(sizes) == 1 and chains:
-            return [(PARALLEL, parts)]
+        size = min(len(part) for part in parts)
+        if size == max(len(part) for part in parts):
+            if size == 1 or self._alike(parts, above):
+                return [(PARALLEL, parts)]
+        elif size > 1:  # one goes on where another has ended
+            shorter = [part[:size] for part in parts]
+            if self._alike(shorter, above):
+                self._partial.update(bit for part in shorter for bit in part)
+                return [(PARALLEL, shorter)]
         return [(MIXED, [[bit] for bit in bits])]
+
+    @staticmethod
+    def _alike(parts: list[list[int]], above: Mapping[int, int]) -> bool:
+        """Whether the members of each part feed each other as those of the first part do."""
+        size = len(parts[0])
+        if size * size * len(parts) > _MAX_RELATIONS:
+            # Chains, where each member is above or below all others, are alike in any case.
+            masks = [sum(1 << bit for bit in part) for part in parts]
+            return all(
+                sum((above[bit] & mask).bit_count() for bit in part) == size * (size - 1) // 2
+                for part, mask in zip(parts, masks, strict=True)
+            )
+        shapes = ([above[below] >> bit & 1 for below in part for bit in part] for part in parts)
+        first = next(shapes)
+        return all(shape == first for shape in shapes)
 
     def _joined(
         self, parts: list[tuple[str, list[list[int]]]]
     ) -> list[tuple[str, list[list[int]]]]:
         """Join parallel families whose copies belong together one to one."""
-        if len(parts) > _MAX_JOINED:
-            return parts
         done: list[tuple[str, list[list[int]]]] = []
+        own: list[int] = []  # of each of them, its members and those that they are computed from
+        above: list[int] = []
+        tries = _MAX_MATCHED
         for kind, copies in parts:
-            for _, known in done:
+            mask = sum(1 << bit for copy in copies for bit in copy)
+            before = 0
+            for copy in copies:
+                for bit in copy:
+                    before |= self._above[bit]
+            for number, (_, known) in enumerate(done):
+                if tries < 0 or not (before & own[number] or above[number] & mask):
+                    continue
+                tries -= 1
                 match = self._matching(known, copies)
                 if match is not None:
+                    own[number] |= mask
+                    above[number] |= before
                     for at, copy in enumerate(known):
                         copy += copies[match[at]]
                     break
             else:
                 done.append((kind, [list(copy) for copy in copies]))
+                own.append(mask)
+                above.append(before)
         return done
 
     def _matching(self, known: list[list[int]], copies: list[list[int]]) -> list[int] | None:
@@ -244,18 +325,21 @@ class _Batch:
         members = [
             [self._units[bit].member for bit in sorted(copy, key=self._place)] for copy in copies
         ]
+        if self._losses.too_many or self._ends.too_many:
+            return _unplaced(families, members, MANY)
         masks = [sum(1 << bit for bit in copy) for copy in copies]
         return Group(
             families,
             members,
             kind,
-            [frozenset(n for n, found in self._losses.items() if found & mask) for mask in masks],
-            [frozenset(n for n, found in self._ends.items() if found & mask) for mask in masks]
+            [self._losses.of(copy) for copy in copies],
+            [self._ends.of(copy) for copy in copies]
             if kind in (PARALLEL, MIXED)
             else [frozenset() for _ in masks],
             [self._entries(copy, mask) for copy, mask in zip(copies, masks, strict=True)]
             if kind == PARALLEL
             else [],
+            any(bit in self._partial for copy in copies for bit in copy),
         )
 
     def _entries(self, copy: list[int], mask: int) -> frozenset[tuple[int, int]]:
@@ -277,25 +361,25 @@ class _Batch:
         return (self._units[bit].family, bit)
 
 
-def _components(bits: list[int], near: Mapping[int, int]) -> list[list[int]]:
+def _components(bits: list[int], above: Mapping[int, int]) -> list[list[int]]:
     """The members that hang together, as lists in order."""
-    left = set(bits)
-    parts = []
+    touched = 0
     for bit in bits:
-        if bit not in left:
+        touched |= above[bit]
+    alone = [bit for bit in bits if not above[bit] and not touched >> bit & 1]
+    masks: list[int] = []
+    apart = set(alone)
+    for bit in bits:
+        if bit in apart:
             continue
-        part, pending = [], [bit]
-        left.discard(bit)
-        while pending:
-            current = pending.pop()
-            part.append(current)
-            rest = near[current]
-            while rest:
-                low = rest & -rest
-                rest ^= low
-                other = low.bit_length() - 1
-                if other in left:
-                    left.discard(other)
-                    pending.append(other)
-        parts.append(sorted(part))
-    return parts
+        joined = above[bit] | 1 << bit
+        rest = []
+        for mask in masks:
+            if mask & joined:
+                joined |= mask
+            else:
+                rest.append(mask)
+        masks = [*rest, joined]
+    parts = [[bit] for bit in alone]
+    parts += [[bit for bit in bits if mask >> bit & 1] for mask in masks]
+    return sorted(parts)

@@ -26,7 +26,16 @@ Rule = Callable[[Facts], Judgement | None]
 
 def by_structure(facts: Facts) -> Judgement | None:
     """What needs no values: copies that are set from each other, stacked, or numbered by hand."""
-    for rule in (_objects, _synced, _series, _explicit, _spelling, _mixed, _same_inputs):
+    for rule in (
+        _objects,
+        _one_storage,
+        _synced,
+        _series,
+        _explicit,
+        _spelling,
+        _mixed,
+        _same_inputs,
+    ):
         found = rule(facts)
         if found is not None:
             return found
@@ -41,6 +50,13 @@ def _objects(facts: Facts) -> Judgement | None:
         "under one name"
     )
     return Judgement("numbered", 0.7, (Evidence("names", text, INFERRED),))
+
+
+def _one_storage(facts: Facts) -> Judgement | None:
+    if not facts.one_storage:
+        return None
+    text = "they are handles of one variable (one shared_name): what changes one changes the other"
+    return Judgement("numbered", 0.9, (Evidence("construction", text),))
 
 
 def _synced(facts: Facts) -> Judgement | None:
@@ -103,6 +119,8 @@ def _same_inputs(facts: Facts) -> Judgement | None:
         return None
     if len({alive(facts, at) for at in range(len(facts.copies))}) > 1:
         return None  # one is trained and another is not
+    if not facts.trains and facts.from_data and facts.ends_apart:
+        return None  # a whole network each, for a purpose of its own: values may tell
     text = "all of them work on the same tensor, side by side: branches, heads or an ensemble"
     return Judgement("numbered", 0.8, (Evidence("dataflow", text),))
 

@@ -40,6 +40,11 @@ class Start(NamedTuple):
     exact: bool
 
 
+def is_constant(text: str) -> bool:
+    """Whether an initializer, as told in words, gives the same values each time."""
+    return text in ("zeros", "ones") or text.startswith("constant")
+
+
 class Values:
     """Questions about the values of one checkpoint; each tensor is read at most once for each."""
 

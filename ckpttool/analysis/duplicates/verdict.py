@@ -6,18 +6,21 @@ variables unshared that were meant to be apart is the worse mistake.
 
 from __future__ import annotations
 
-from ckpttool.analysis.duplicates.facts import GET_VARIABLE, TF_VARIABLE, Facts
+import re
+
+from ckpttool.analysis.duplicates.facts import TF_VARIABLE, Facts
 from ckpttool.analysis.duplicates.model import INFERRED, Evidence
-from ckpttool.analysis.duplicates.relate import PARALLEL, UNKNOWN, UNREAD
+from ckpttool.analysis.duplicates.rebuilt import rebuilt
+from ckpttool.analysis.duplicates.relate import MANY, PARALLEL, UNKNOWN, UNREAD
 from ckpttool.analysis.duplicates.structure import Judgement, Rule, alive
 from ckpttool.analysis.duplicates.values import INITIAL, MOVED
-from ckpttool.analysis.duplicates.words import and_list, named
+from ckpttool.analysis.duplicates.words import and_list, named, wanted
 
-# Scopes that are numbered because several of them are wanted.
-_WANTED = frozenset((
-    "agent", "critic", "ensemble", "expert", "head", "member", "opponent", "player",
-    "student", "target", "teacher", "worker",
-))  # fmt: skip
+_TESTING = re.compile(
+    r"(?:^|[/_])(?:test|eval|valid|val|dev|infer|predict|pred|serv|sample)"
+    r"(?:ing|ed|ion|uation|idation|e|ence|er)?s?(?=$|[/_0-9])",
+    re.IGNORECASE,
+)
 
 
 def judge(facts: Facts) -> Judgement:
@@ -28,7 +31,7 @@ def judge(facts: Facts) -> Judgement:
     elif facts.group.kind == UNREAD:
         rules = (_declared_twice,)
     elif facts.group.kind == PARALLEL:
-        rules = (_leftover, _one_trained, _rebuilt, _one_loss, _not_trained_here)
+        rules = (_leftover, _one_trained, rebuilt, _one_loss, _not_trained_here)
     else:
         rules = ()
     for rule in rules:
@@ -54,46 +57,90 @@ def _leftover(facts: Facts) -> Judgement | None:
 
 def _one_trained(facts: Facts) -> Judgement | None:
     """One copy is trained, another one is computed with and never changes."""
-    if not facts.trains:
-        return None
-    living = [at for at in range(len(facts.copies)) if alive(facts, at)]
-    still = [at for at, copy in enumerate(facts.copies) if not copy.trained and not copy.updated]
+    living, still = living_and_still(facts)
     if not living or not still or len(living) + len(still) < len(facts.copies):
         return None
     idle, live = still[0], living[0]
-    copy = facts.copies[idle]
-    evidence = [
-        Evidence(
-            "training",
-            f"the train op changes {named(facts, live)} and never {named(facts, idle)}",
-        ),
-        Evidence("dataflow", "they are side by side: neither feeds the other"),
-    ]
-    doubt = _meant(facts, idle, live)
+    evidence = [*_not_trained(facts, live, idle)]
+    evidence.append(Evidence("dataflow", "they are side by side: neither feeds the other"))
+    doubt = next((found for at in still if (found := meant(facts, at, live)) is not None), None)
+    if doubt is None and len(living) > 1:
+        doubt = Evidence("training", f"{len(living)} of them are trained: several may be meant")
     if doubt is not None:
         return Judgement("undecided", 0.5, (*evidence, doubt), live)
     if facts.losses:
         losses = and_list(sorted(facts.losses[n] for n in facts.copies[live].losses))
-        text = f"of the two only {named(facts, live)} reaches the loss ({losses})"
+        text = f"of the {_count(facts)} only {named(facts, live)} reaches the loss ({losses})"
         evidence.append(Evidence("dataflow", text))
+    copy = facts.copies[idle]
     confidence = 0.93 if _entered_again(facts, idle) else 0.85
     if copy.state == INITIAL:
         confidence += 0.04
-    elif copy.state == MOVED:
+    elif copy.state == MOVED and not copy.decayed:
         confidence -= 0.2
         text = f"{named(facts, idle)} holds other values than its initializer's: it was loaded"
         evidence.append(Evidence("values", text))
-    keep = live if len(living) == 1 else None
-    return Judgement("unshared", confidence, tuple(evidence), keep, cause_of(facts))
+    return Judgement("unshared", confidence, tuple(evidence), live, cause_of(facts))
 
 
-def _meant(facts: Facts, idle: int, live: int) -> Evidence | None:
+def split_copies(facts: Facts) -> list[list[int]]:
+    """Places of the copies that are to be judged apart; empty if all go together.
+
+    Beside one live copy there may be a target network and a copy that was made by mistake.
+    """
+    living, still = living_and_still(facts)
+    if len(facts.copies) < 3 or len(living) != 1:
+        return []
+    live = living[0]
+    in_step = {at for pair in facts.synced for at in pair}
+    others = [at for at in range(len(facts.copies)) if at != live]
+    apart = [
+        at
+        for at in others
+        if at not in still or at in in_step or meant(facts, at, live) is not None
+    ]
+    if not apart or len(apart) == len(others):
+        return []
+    rest = [at for at in others if at not in apart]
+    return [sorted([live, *places]) for places in (apart, rest)]
+
+
+def _count(facts: Facts) -> str:
+    return "two" if len(facts.copies) == 2 else str(len(facts.copies))
+
+
+def living_and_still(facts: Facts) -> tuple[list[int], list[int]]:
+    """The copies that a loss trains, and those that nothing changes but weight decay."""
+    if not facts.trains:
+        return [], []
+    places = range(len(facts.copies))
+    living = [at for at in places if alive(facts, at)]
+    still = [
+        at
+        for at in places
+        if at not in living
+        and not facts.copies[at].updated
+        and (facts.copies[at].decayed or not facts.copies[at].trained)
+    ]
+    return living, still
+
+
+def _not_trained(facts: Facts, live: int, idle: int) -> list[Evidence]:
+    one, other = named(facts, live), named(facts, idle)
+    if facts.copies[idle].decayed:
+        text = f"the train op changes {one}; of {other} the loss sees the weight decay alone"
+    else:
+        text = f"the train op changes {one} and never {other}"
+    return [Evidence("training", text)]
+
+
+def meant(facts: Facts, idle: int, live: int) -> Evidence | None:
     """A sign that the copy which is not trained is so on purpose."""
     copy = facts.copies[idle]
     name = named(facts, idle)
     if copy.losses:
         return Evidence("dataflow", f"a loss sees {name} too: a frozen network may be meant")
-    if copy.gradients:
+    if copy.gradients and not copy.decayed:
         return Evidence("dataflow", f"gradients run through {name}: a frozen network may be meant")
     if copy.fed:
         return Evidence("sync", f"{name} can be set from a placeholder: the program may copy it")
@@ -101,71 +148,28 @@ def _meant(facts: Facts, idle: int, live: int) -> Evidence | None:
         return Evidence("training", f"{name} was made with trainable=False")
     if facts.equal and facts.nonflat:
         return Evidence("values", "their values are equal: something keeps them in step")
-    if copy.moved:
+    if copy.moved and not copy.decayed:
         return Evidence("checkpoints", f"{name} changes between the checkpoints all the same")
-    if copy.state == MOVED and not _entered_again(facts, idle):
+    if copy.state == MOVED and not copy.decayed and not _for_testing(facts, idle):
         return Evidence(
             "values", f"{name} holds other values than its initializer's: it was loaded"
         )
-    if _wanted(facts):
+    if wanted(facts):
         return Evidence("names", "the name says that several are wanted", INFERRED)
     return None
+
+
+def _for_testing(facts: Facts, at: int) -> bool:
+    """Whether a scope was entered again for what its data or output calls a test."""
+    return _entered_again(facts, at) and any(
+        _TESTING.search(name) for name in facts.copies[at].purposes
+    )
 
 
 def _entered_again(facts: Facts, at: int) -> bool:
     """Whether the copy lies in a scope that was entered again, not in one that asked for a name."""
     copy = facts.copies[at]
     return bool(facts.shared) or (copy.made_by == TF_VARIABLE and copy.entered)
-
-
-def _rebuilt(facts: Facts) -> Judgement | None:
-    """Whole networks that nothing joins, each with its own placeholders: the code ran again."""
-    copies = facts.copies
-    apart = sum(len(copy.ends) for copy in copies) == len(
-        frozenset().union(*[copy.ends for copy in copies])
-    )
-    if not apart or not facts.twin_roots or _wanted(facts):
-        return None
-    if any(copy.made_by == GET_VARIABLE for copy in copies) or facts.same_initializers is False:
-        return None
-    evidence = [
-        Evidence(
-            "dataflow",
-            f"{len(copies)} separate networks: each has placeholders of its own, named alike, and "
-            "nothing joins them",
-        )
-    ]
-    moved = [at for at, copy in enumerate(copies) if copy.state == MOVED or copy.moved]
-    still = [at for at, copy in enumerate(copies) if copy.state == INITIAL and not copy.moved]
-    known = len(moved) + len(still) == len(copies)
-    if known and len(moved) == 1:
-        text = f"only {named(facts, moved[0])} has moved from its initializer"
-        evidence.append(Evidence("values", text))
-        return Judgement("unshared", 0.9, tuple(evidence), moved[0], "rebuilt_graph")
-    text = "whether only one of them was trained cannot be told"
-    if len(moved) > 1:
-        text = f"{len(moved)} of them hold other values than their initializers': all may be in use"
-    elif known:
-        text = "all of them are still at their initializers"
-    evidence.append(Evidence("values", text))
-    if not _anonymous(facts):
-        return Judgement("undecided", 0.5, tuple(evidence))
-    last = len(copies) - 1
-    evidence += [
-        Evidence("names", "the variables have no names of their own: the same lines ran again"),
-        Evidence("names", f"the program's names mean the last one, {named(facts, last)}", INFERRED),
-    ]
-    confidence = 0.75 if known and not moved else 0.65
-    return Judgement("unshared", confidence, tuple(evidence), last, "rebuilt_graph")
-
-
-def _anonymous(facts: Facts) -> bool:
-    """Whether every variable has the name that tf.Variable gives where the program gives none."""
-    return all(
-        name.rpartition("/")[2].partition("_")[0] == "Variable"
-        for copy in facts.copies
-        for name in copy.names
-    )
 
 
 def _one_loss(facts: Facts) -> Judgement | None:
@@ -187,9 +191,15 @@ def _one_loss(facts: Facts) -> Judgement | None:
         text = "they see the same data in part: branches of one network may be meant"
         return Judgement("undecided", 0.5, (*evidence, Evidence("dataflow", text)))
     evidence.append(Evidence("dataflow", "each is computed from other data than the others"))
-    if facts.same_initializers is not False and not _wanted(facts):
+    if facts.reused:
+        text = "each is used in several places by itself: reuse works, and these are meant apart"
+        return Judgement("undecided", 0.5, (*evidence, Evidence("dataflow", text)))
+    if facts.same_initializers is not False and not wanted(facts):
         if facts.shared:
             return Judgement("unshared", 0.85, tuple(evidence), None, cause_of(facts))
+        if facts.fused:
+            text = "what they give is put together: streams of one network may be meant"
+            return Judgement("undecided", 0.5, (*evidence, Evidence("dataflow", text)))
         if _one_tower(facts):
             evidence.append(
                 Evidence("construction", "a whole tower, made by entering one scope again")
@@ -215,10 +225,12 @@ def _not_trained_here(facts: Facts) -> Judgement | None:
     copies = facts.copies
     if any(copy.trained for copy in copies) or facts.same_initializers is False:
         return None
+    if not facts.ends_apart:
+        return None  # two streams of one network, of which one may well be fixed
     evidence = [Evidence("dataflow", "they are side by side: neither feeds the other")]
     still = [at for at, copy in enumerate(copies) if copy.state == INITIAL and not copy.moved]
     live = [at for at, copy in enumerate(copies) if copy.state == MOVED or copy.moved]
-    if len(live) != 1 or len(still) + 1 != len(copies) or _wanted(facts):
+    if len(live) != 1 or len(still) + 1 != len(copies) or wanted(facts):
         return None
     if any(copies[at].slots or copies[at].fed or copies[at].frozen for at in still):
         return None
@@ -239,7 +251,7 @@ def _declared_twice(facts: Facts) -> Judgement | None:
     copies = facts.copies
     made = all(copy.made_by == TF_VARIABLE and copy.entered for copy in copies)
     evidence = [Evidence("dataflow", "no op of the graph computes with any of them")]
-    if not made or not facts.same_initializers or _wanted(facts):
+    if not made or not facts.same_initializers or wanted(facts):
         return Judgement("undecided", 0.4, tuple(evidence))
     moved = [at for at, copy in enumerate(copies) if copy.state == MOVED or copy.moved]
     evidence.append(
@@ -260,7 +272,7 @@ def _declared_twice(facts: Facts) -> Judgement | None:
 def _still_constant(facts: Facts) -> Judgement | None:
     """Slots and values alone: one copy was trained, the other has its constants to this day."""
     copies = facts.copies
-    if len(copies) != 2 or not facts.group.complete or _wanted(facts):
+    if len(copies) != 2 or not facts.group.complete or wanted(facts):
         return None
     for idle, live in ((1, 0), (0, 1)):
         still, moving = copies[idle], copies[live]
@@ -299,19 +311,11 @@ def _undecided(facts: Facts) -> Judgement:
     if facts.group.kind == UNKNOWN:
         text = "without a graph, layers one after the other and copies side by side look the same"
         return Judgement("undecided", 0.4, (Evidence("unknown", text),))
+    if facts.group.kind == MANY:
+        text = "there are too many of them to tell how each stands to the others"
+        return Judgement("undecided", 0.3, (Evidence("unknown", text),))
     text = "they are side by side, and nothing tells whether they were meant to be one"
     return Judgement("undecided", 0.4, (Evidence("dataflow", text),))
-
-
-def _wanted(facts: Facts) -> bool:
-    """Whether a scope's name says that there are to be several."""
-    words = {
-        member.spelled.casefold().rstrip("s") for copy in facts.group.copies for member in copy
-    }
-    return any(
-        word in _WANTED or word.partition("_")[0] in _WANTED or word.rpartition("_")[2] in _WANTED
-        for word in words
-    )
 
 
 def cause_of(facts: Facts) -> str:

@@ -10,6 +10,12 @@ from ckpttool.analysis.duplicates.relate import UNREAD
 from ckpttool.analysis.duplicates.values import INITIAL, MOVED
 
 _SHOWN = 3
+# Scopes that are numbered because several of them are wanted.
+_WANTED = frozenset((
+    "actor", "agent", "critic", "enemy", "ensemble", "expert", "fold", "frozen", "head",
+    "learner", "member", "old", "oldpi", "opponent", "particle", "player", "pretrained",
+    "prior", "reference", "stream", "student", "target", "task", "teacher", "view", "worker",
+))  # fmt: skip
 
 
 def and_list(items: Sequence[str]) -> str:
@@ -38,7 +44,8 @@ def _names(facts: Facts) -> list[Evidence]:
     what = "1 variable each" if count == 1 else f"{count} variables each"
     text = f"{len(copies)} copies of the same dtypes and shapes, {what}"
     if not facts.group.complete:
-        text += f"; {copies[0].scopes[0]} has further variables that the others have not"
+        more = "one of them" if facts.group.partial else copies[0].scopes[0]
+        text += f"; {more} has further variables that the others have not"
     return [Evidence("names", text, CONFIRMED)]
 
 
@@ -97,3 +104,14 @@ def _values(facts: Facts) -> list[Evidence]:
     if facts.group.kind == UNREAD and facts.has_graph:
         found.append(Evidence("unknown", "the graph has no op that would show what they are for"))
     return found
+
+
+def wanted(facts: Facts) -> bool:
+    """Whether a scope's name says that there are to be several."""
+    words = {
+        member.spelled.casefold().rstrip("s") for copy in facts.group.copies for member in copy
+    }
+    return any(
+        word in _WANTED or word.partition("_")[0] in _WANTED or word.rpartition("_")[2] in _WANTED
+        for word in words
+    )
