@@ -24,22 +24,32 @@ if TYPE_CHECKING:
     from ckpttool.checkpoint import Checkpoint
     from ckpttool.checkpoint import open_checkpoint as open
     from ckpttool.errors import CkptError
+    from ckpttool.mapping.averaging import average
     from ckpttool.mapping.comparing import diff
+    from ckpttool.mapping.like import load_template
+    from ckpttool.mapping.loading import load_into
+    from ckpttool.mapping.proving import prove
     from ckpttool.mapping.remap import load_rules, plan_remap, remap
+    from ckpttool.mapping.suggest.draft import suggest
     from ckpttool.verification import verify, verify_directory
 
 # Public name to (module, attribute).
 _LAZY = {
     "Checkpoint": ("ckpttool.checkpoint", "Checkpoint"),
     "CkptError": ("ckpttool.errors", "CkptError"),
+    "average": ("ckpttool.mapping.averaging", "average"),
     "collections": ("ckpttool.analysis.collections", "collections"),
+    "load_into": ("ckpttool.mapping.loading", "load_into"),
+    "load_template": ("ckpttool.mapping.like", "load_template"),
     "load_rules": ("ckpttool.mapping.remap", "load_rules"),
     "diff": ("ckpttool.mapping.comparing", "diff"),
     "find_duplicates": ("ckpttool.analysis.duplicates", "find_duplicates"),
     "open": ("ckpttool.checkpoint", "open_checkpoint"),
     "plan_remap": ("ckpttool.mapping.remap", "plan_remap"),
+    "prove": ("ckpttool.mapping.proving", "prove"),
     "remap": ("ckpttool.mapping.remap", "remap"),
     "show": ("ckpttool.analysis.show", "show"),
+    "suggest": ("ckpttool.mapping.suggest.draft", "suggest"),
     "tree": ("ckpttool.analysis.tree", "tree"),
     "verify": ("ckpttool.verification", "verify"),
     "verify_directory": ("ckpttool.verification", "verify_directory"),
@@ -49,14 +59,19 @@ __all__ = [
     "Checkpoint",
     "CkptError",
     "__version__",
+    "average",
     "collections",
     "diff",
     "find_duplicates",
+    "load_into",
     "load_rules",
+    "load_template",
     "open",
     "plan_remap",
+    "prove",
     "remap",
     "show",
+    "suggest",
     "tree",
     "verify",
     "verify_directory",

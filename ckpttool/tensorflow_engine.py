@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ckpttool.errors import ExtraMissingError, InputError, Problem
@@ -89,3 +90,33 @@ class TensorFlowReader:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def parse_meta_graphs(data: bytes, kind: str) -> list[Any]:
+    """The ``MetaGraphDef`` messages of a file's bytes, as TensorFlow parses them.
+
+    ``kind`` is that of a :class:`ckpttool.formats.base.GraphSource`.  Raises
+    :class:`InputError` where they are nothing of that kind.
+    """
+    load_tensorflow()
+    from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+
+    saved = kind == "saved_model"
+    message: Any = saved_model_pb2.SavedModel() if saved else meta_graph_pb2.MetaGraphDef()
+    target = message.graph_def if kind == "graph_def" else message
+    try:
+        try:
+            target.ParseFromString(data)
+        except Exception:
+            import_module("google.protobuf.text_format").Parse(data.decode(), target)
+    except Exception as error:
+        what = "TensorFlow does not parse this graph"
+        raise InputError(Problem("INP014", what, None, _first_line(error))) from error
+    return list(message.meta_graphs) if saved else [message]
+
+
+def node_message() -> Any:
+    """An empty ``NodeDef``."""
+    from tensorflow.core.framework import node_def_pb2
+
+    return node_def_pb2.NodeDef()

@@ -50,7 +50,7 @@ def compare_with_tensorflow(
     if not names:
         return Against("tensorflow", version, 0, (), ())
     differing: list[DamagedTensor] = []
-    with _prefix(checkpoint) as prefix:
+    with tensorflow_prefix(checkpoint) as prefix:
         try:
             other = TensorFlowReader(prefix)
         except CkptError as error:
@@ -70,7 +70,7 @@ def _decoded(spec: TensorSpec) -> bool:
 
 
 @contextmanager
-def _prefix(checkpoint: Checkpoint) -> Iterator[str]:
+def tensorflow_prefix(checkpoint: Checkpoint) -> Iterator[str]:
     """What TensorFlow calls the checkpoint."""
     info = checkpoint.info
     old = info.format == "tf-v1"

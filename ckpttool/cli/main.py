@@ -41,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _drop_output()
     except OSError as error:
         code = _no_room(error)
+    live = sys.modules.get("ckpttool.live.models")
+    if live is not None:
+        live.remove_folders()
     # Not sys.exit: freeing a large listing object by object takes as long as reading it did.
     os._exit(code)
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ckpttool.cli import prove_options as proofs
 from ckpttool.cli.options import CheckpointArgument
 
 
@@ -108,14 +109,35 @@ def run(
     every: Annotated[
         bool, typer.Option("--all", "-a", help="List every tensor of the plan.")
     ] = False,
+    prove: Annotated[
+        bool,
+        typer.Option(
+            "--prove",
+            help="First fill the model of --like (module:callable, .keras), run it and the TF1 "
+            "graph on random inputs, and write nothing unless the outputs are equal. "
+            "The options below are for this; ckpttool prove does it alone.",
+        ),
+    ] = False,
+    graph: proofs.GraphOption = None,
+    output_tensor: proofs.RemapTensorOption = None,
+    model_output: proofs.ModelOutputOption = None,
+    feed: proofs.FeedOption = None,
+    io: proofs.IoOption = None,
+    float64: proofs.Float64Option = False,
+    tolerance: proofs.ToleranceOption = None,
+    batch: proofs.BatchOption = 2,
+    seed: proofs.SeedOption = 0,
 ) -> int:
     """Rewrite names and tensors through a mapping file, to TF1, TF2, Keras, safetensors, npz."""
     from ckpttool.cli.remap_action import RemapCommand, carry_out
 
+    proof = proofs.options(
+        prove, graph, output_tensor, model_output, feed, io, float64, tolerance, batch, seed
+    )
     command = RemapCommand(
         mapping, output, to, like, cast, tuple(allow_missing or ()), tuple(allow_unused or ()),
         add_prefix, strip_prefix, tuple(rename or ()), tuple(drop or ()), tuple(param or ()),
         slots, averages, unmatched, inverse, salvage, max_shard_size, dry_run, link, force,
-        verify, every, optimizer,
+        verify, every, optimizer, proof,
     )  # fmt: skip
     return carry_out(ckpt, command)

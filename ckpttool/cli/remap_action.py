@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
 from ckpttool.checkpoint import Checkpoint, open_checkpoint
 from ckpttool.cli import emit
@@ -15,6 +16,10 @@ from ckpttool.mapping.remap import damaged_names, load_rules, remap
 from ckpttool.mapping.ruleset import RuleSet
 from ckpttool.mapping.targeting import parse_size, target_of
 from ckpttool.render.remap import remap_lines
+
+if TYPE_CHECKING:
+    from ckpttool.mapping.agreement import Proof
+    from ckpttool.mapping.proving import ProveOptions
 
 
 class RemapCommand(NamedTuple):
@@ -44,6 +49,7 @@ class RemapCommand(NamedTuple):
     verify: bool = True
     every: bool = False
     optimizer: str | None = None
+    proof: ProveOptions | None = None
 
 
 def carry_out(path: str, command: RemapCommand) -> int:
@@ -55,15 +61,52 @@ def carry_out(path: str, command: RemapCommand) -> int:
             # A name that is missing from the output because it could not be read is lost in
             # silence for whoever gets the output.
             raise InputError(*checkpoint.damage())
+        proof = _proof(checkpoint, rules, command)
         result = _remap(checkpoint, rules, command)
         notices = (*result.notices, *(checkpoint.damage() if command.salvage else ()))
-    if emit.SETTINGS.json:
-        emit.data(result.data(), notices)
-    else:
-        sink = emit.out()
-        sink.write(remap_lines(result, sink.layout, every=command.every))
-        emit.words(notices, "note")
+    _show(result, proof, notices, command.every)
     return EXIT_OK
+
+
+def _show(
+    result: RemapResult, proof: Proof | None, notices: Iterable[Problem], every: bool
+) -> None:
+    if emit.SETTINGS.json:
+        body = result.data()
+        if proof is not None:
+            from ckpttool.render.prove import proof_body
+
+            body["proof"] = proof_body(proof)
+        emit.data(body, notices)
+        return
+    sink = emit.out()
+    sink.write(remap_lines(result, sink.layout, every=every))
+    if proof is not None:
+        from ckpttool.render.prove import proof_lines
+
+        sink.write(proof_lines(proof, sink.layout))
+    emit.words(notices, "note")
+
+
+def _proof(checkpoint: Checkpoint, rules: RuleSet, command: RemapCommand) -> Proof | None:
+    """The numeric proof, where one is asked for: nothing is written if it fails."""
+    if command.proof is None:
+        return None
+    if command.inverse or command.salvage:
+        option = "--inverse" if command.inverse else "--salvage"
+        message = f"--prove and {option} exclude each other"
+        raise UsageError(Problem("USE001", message))
+    from ckpttool.mapping.proving import prove_remap
+
+    return prove_remap(
+        checkpoint,
+        rules,
+        command.like,
+        command.proof,
+        cast=command.cast,
+        allow_missing=command.allow_missing,
+        allow_unused=command.allow_unused,
+    )
 
 
 def _check(command: RemapCommand) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckpttool.errors import Problem, UsageError
@@ -229,7 +230,7 @@ def _shape(
     tensor: InputTensor, feed: Feed, partner: ModelInput | None, batch: int, notes: list[str]
 ) -> tuple[int, ...]:
     if feed.shape is not None:
-        return feed.shape
+        return _within(feed.name, feed.shape)
     dims = tensor.shape
     other = partner.shape if partner is not None else None
     if dims is None:
@@ -247,12 +248,15 @@ def _shape(
             if axis:
                 notes.append(f"axis {axis} of {feed.name} is taken as {_LENGTH}")
         shape.append(size)
-    total = 1
-    for size in shape:
-        total *= size
-    if total > _MAX_ELEMENTS:
-        raise UsageError(Problem("USE003", "this input is too large", feed.name, str(shape)))
-    return tuple(shape)
+    return _within(feed.name, tuple(shape))
+
+
+def _within(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    if prod(shape) > _MAX_ELEMENTS:
+        expected = f"at most {_MAX_ELEMENTS} elements"
+        message = "this input is too large"
+        raise UsageError(Problem("USE003", message, name, str(list(shape)), expected))
+    return shape
 
 
 def _check_covered(fed: Sequence[Fed], inputs: Sequence[ModelInput]) -> None:

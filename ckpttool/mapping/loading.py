@@ -49,7 +49,8 @@ class Filled(NamedTuple):
 class LoadReport(NamedTuple):
     """What became of a model.
 
-    ``left`` are its variables that kept their values, as was allowed.  ``verified`` says that the
+    ``left`` are its weights that kept their values, as was allowed; an optimizer's state always
+    does.  ``verified`` says that the
     model was saved again, and had the values that it was given.
     """
 
@@ -214,7 +215,8 @@ def _report(
         for step in plan.steps
     )
     there = {item.key for item in filled}
-    left = tuple(item.name for item in template.variables if item.key not in there)
+    wanted = [item for item in template.variables if item.required]
+    left = tuple(item.name for item in wanted if item.key not in there)
     return LoadReport(
         plan.source, filled, left, plan.dropped, plan.assumes, plan.caveats,
         tuple(dict.fromkeys(notices)), verified,

@@ -47,7 +47,8 @@ class Dropped(NamedTuple):
 class Plan(NamedTuple):
     """Steps in the order of the source.  ``warnings`` are problems that do not stop it.
 
-    ``fingerprint`` stands for the source's names, dtypes and shapes.
+    ``fingerprint`` stands for the source's names, dtypes and shapes.  ``keep`` is held as long as
+    the plan is: the template of a live model, whose file is gone with it.
     """
 
     source: str
@@ -60,6 +61,7 @@ class Plan(NamedTuple):
     caveats: tuple[str, ...] = ()
     label: str = ""
     options: WriteOptions = WriteOptions()
+    keep: object = None
 
     @property
     def renamed(self) -> int:
@@ -140,6 +142,7 @@ def make_plan(
         rules.caveats,
         rules.label,
         wanted.options,
+        wanted.template,
     )
 
 

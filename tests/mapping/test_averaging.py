@@ -87,6 +87,17 @@ def test_floats_are_averaged_and_all_else_is_the_lasts(tmp_path: Path) -> None:
     assert [item.step for item in result.checkpoints] == [100, 200, 300]
 
 
+def test_a_step_that_is_a_float_is_no_mean(tmp_path: Path) -> None:
+    given = [
+        memory_checkpoint({"global_step": np.float32(step), "w": np.float32(step)}, path=f"{step}")
+        for step in (10, 20)
+    ]
+    average(given, str(tmp_path / "out"))
+    assert {name: float(item) for name, item in read_all(tmp_path / "out").items()} == {
+        "global_step": 20.0, "w": 15.0,
+    }  # fmt: skip
+
+
 def test_slots(tmp_path: Path) -> None:
     paths = run(tmp_path / "run", 1, 2)
     mean_of(paths, tmp_path / "a", slots="average")

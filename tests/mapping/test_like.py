@@ -221,7 +221,9 @@ def test_a_callable_without_its_framework_is_an_extra_that_is_missing(
     assert str(tmp_path) not in sys.path
 
 
-def test_a_file_is_never_taken_for_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_never_taken_for_a_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "os:getcwd").write_bytes(b"not a checkpoint")
     with pytest.raises(CkptError) as caught:
@@ -230,8 +232,10 @@ def test_a_file_is_never_taken_for_a_module(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_nothing_heavy_is_imported_for_a_template() -> None:
-    code = "import sys, ckpttool.mapping.like; print(sorted({'tensorflow', 'keras', 'numpy'} & set(sys.modules)))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    code = "import sys, ckpttool.mapping.like\n"
+    code += "print(sorted({'tensorflow', 'keras', 'numpy'} & set(sys.modules)))"
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)  # noqa: S603
     assert found.stdout.strip() == "[]", found.stderr
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -172,10 +171,8 @@ def _inception(name: str, shape: Shape) -> tuple[str, Shape]:
         wide = _one_more(shape)
         wide = (1, 1, *wide) if variable == "kernel" else wide
         return f"InceptionV3/Logits/Conv2d_1c_1x1/{_SLIM[variable]}", wide
-    number = re.sub(r"[a-z0-9_]*?(?:_(\d+))?", r"\1", layer) if layer[-1].isdigit() else ""
     tail = layer.rpartition("_")[2]
     place = int(tail) if tail.isdigit() else 0
-    del number
     return f"InceptionV3/{_INCEPTION[place]}/{_SLIM[variable]}", shape
 
 
@@ -321,5 +318,4 @@ if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
-    tempfile.gettempdir()
     _run()

@@ -1,0 +1,1 @@
+"""Draft mapping files: which tensors of a checkpoint are which variables of a target."""
