@@ -113,6 +113,33 @@ def test_a_migrated_lstm_computes_what_tf1s_cell_does(tf: Any, keras: Any, tmp_p
     np.testing.assert_allclose(model.predict(x, verbose=0), state, atol=1e-6)
 
 
+def test_a_migrated_gru_computes_what_tf1s_cell_does(tf: Any, keras: Any, tmp_path: Path) -> None:
+    prefix, like = str(tmp_path / "model"), str(tmp_path / "like.keras")
+    stem = "rnn/gru_cell"
+    shapes: dict[str, tuple[int, ...]] = {
+        f"{stem}/gates/kernel": (3 + 4, 8), f"{stem}/gates/bias": (8,),
+        f"{stem}/candidate/kernel": (3 + 4, 4), f"{stem}/candidate/bias": (4,),
+    }  # fmt: skip
+    _save(tf, shapes, prefix)
+    keras.backend.clear_session()
+    model = keras.Sequential([keras.Input((5, 3)), keras.layers.GRU(4, reset_after=False)])
+    model.save(like)
+    mapping, output = str(tmp_path / "m.yaml"), str(tmp_path / "o.weights.h5")
+    assert execute(["suggest", prefix, "--like", like, "-o", mapping]) == 0
+    assert execute(["remap", prefix, "-m", mapping, "--like", like, "-o", output, "-q"]) == 0
+    model.load_weights(output)
+    x = np.random.default_rng(1).normal(size=(2, 5, 3)).astype(np.float32)
+    with open_checkpoint(prefix) as checkpoint:
+        gates, low, last, high = (checkpoint.reader.read(name) for name in shapes)
+    state = np.zeros((2, 4), np.float32)
+    for step in range(5):
+        both = np.concatenate([x[:, step], state], 1)
+        r, u = np.split(_sigmoid(both @ gates + low), 2, 1)
+        c = np.tanh(np.concatenate([x[:, step], r * state], 1) @ last + high)
+        state = u * state + (1 - u) * c
+    np.testing.assert_allclose(model.predict(x, verbose=0), state, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "known",
     [item for item in APPLICATIONS

@@ -21,7 +21,7 @@ _ROUNDS = 4
 _NAMES, _NEAR, _TAIL, _BASE = 1.0, 1.0, 0.5, 0.2
 _MOST = 0.6  # of a kind's layers: an ending that more of them have tells nothing
 _RANK, _STEEP = 0.3, 8.0  # how far layers are from the beginning, and how fast it counts less
-_TIED = 0.2  # what an order says of names that only their words put in order
+_TIED = 0.2  # what an order says of names that only their words put in order: less than _LIKELY
 _ORDER, _SORTED = 0.5, 0.12  # the graph's order; that of names, which may be the alphabet's
 _CLEAR, _LIKELY = 0.3, 0.06  # margins, in scores, above which a pair is taken as told
 # Of costs, and the cost of a pair that cannot be: the solver takes 1,000,000 for infinity.
@@ -300,19 +300,10 @@ class Matcher:
         after = [(s, t), (other_s, other_t)]
         if other_s is not None and other_t is not None and after[1] not in self._pairings:
             return None
-        # That names are sorted tells nothing of those that no number tells apart.
-        left, right = self._numbers
-        same = other_s is not None and left[s] == left[other_s]
-        same = same or (other_t is not None and right[t] == right[other_t])
-        return sum(self._worth(*key, same) for key in before) - sum(
-            self._worth(*key, same) for key in after
-        )
+        return sum(self._worth(*key) for key in before) - sum(self._worth(*key) for key in after)
 
-    def _worth(self, s: int | None, t: int | None, unordered: bool) -> float:
-        if s is None or t is None:
-            return 0.0
-        by_alphabet = self._aligned.get((s, t), 0.0) if self._order == _SORTED else 0.0
-        return self.score(s, t) - (self._order * by_alphabet if unordered else 0.0)
+    def _worth(self, s: int | None, t: int | None) -> float:
+        return 0.0 if s is None or t is None else self.score(s, t)
 
     def _evidence(self, s: int, t: int, margin: float | None) -> tuple[str, ...]:
         found = []
