@@ -76,7 +76,8 @@ def npy_header(dtype: str, shape: Shape) -> bytes:
     if shape:
         text += " " * (_GROWTH_DIGITS - len(str(shape[0])))
     size = len(_MAGIC) + 2 + len(text) + 1
-    text += " " * (-size % _ALIGNMENT) + "\n"
+    # Where it fits already, NumPy adds a whole line of blanks.
+    text += " " * (_ALIGNMENT - size % _ALIGNMENT) + "\n"
     return _MAGIC + len(text).to_bytes(2, "little") + text.encode("ascii")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -78,9 +79,20 @@ def through(
     dropped = tuple(item.name for item in plan.dropped)
     if plan.only_renames:
         return options._replace(keys_a=source_names(plan), dropped=dropped)
-    reader = PlannedReader(plan, a.reader, tempfile.gettempdir())
+    reader = PlannedReader(plan, a.reader, _scratch_folder(a.info.path))
     keys = {step.target: step.target for step in plan.steps}
     return options._replace(keys_a=keys, dropped=dropped, reader_a=reader)
+
+
+def _scratch_folder(path: str) -> str:
+    """Where large tensors are kept meanwhile: beside the checkpoint, else the system's folder.
+
+    The system's folder may be memory, which is what large tensors are to be kept out of.
+    """
+    folder = os.path.abspath(path)
+    if not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    return folder if os.access(folder, os.W_OK | os.X_OK) else tempfile.gettempdir()
 
 
 def source_names(plan: Plan) -> dict[str, str]:

@@ -144,8 +144,13 @@ def _to_bundle(
 
 
 def notices(plan: Plan, reader: Reader, output: str | None = None) -> Iterator[Problem]:
-    """What a person must know beside the plan: warnings, and that graphs are not copied."""
+    """What a person must know beside the plan: warnings, and that graphs are not copied.
+
+    Only a bundle is restored by a graph, so other targets are told nothing of it.
+    """
     yield from plan.warnings
+    if plan.target != "tf1":
+        return
     stale = ": it is stale, it has the old names" if plan.renamed else ""
     for graph in reader.info.graphs:
         yield Problem(

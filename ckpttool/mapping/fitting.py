@@ -81,6 +81,9 @@ class Like:
     def fit(self, made: Sequence[Made], checks: Checks) -> list[Made]:
         """The tensors under the target's keys, in its order."""
         checks.warnings += self.template.notices
+        if not self.template.variables:
+            checks.errors.append(_no_variables(self.template, checks.label))
+            return []
         variables = {variable.key: variable for variable in self.template.variables}
         fitted: list[Made] = []
         for item in made:
@@ -142,6 +145,11 @@ class Like:
             )
             checks.errors.append(problem)
         return cast or item
+
+
+def _no_variables(template: Template, label: str) -> Problem:
+    hint = "build the model (call it, or give its first layer an input shape) and save it again"
+    return Problem("MAP031", "the target has no variables", template.file or label, hint=hint)
 
 
 def _casted(item: Made, dtype: str) -> Made | None:

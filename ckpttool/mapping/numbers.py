@@ -43,6 +43,8 @@ class Formula(NamedTuple):
             product = term.factor
             for name in term.names:
                 text = caught[name]
+                if len(text) > MAX_DIGITS and text.isdecimal():
+                    raise NumberError(f"{{{name}}} has more than {MAX_DIGITS} digits: {text!r}")
                 if not _DIGITS.match(text):
                     raise NumberError(f"{{{name}}} is no number here: {text!r}")
                 product *= int(text)

@@ -27,7 +27,7 @@ def remap_lines(result: RemapResult, layout: Layout, *, every: bool) -> Iterator
     yield from _dropped(plan, layout, every=every)
     for name, value in plan.assumes.items():
         yield [("  assumes ", "warn"), (safe(f"{name}: {value}", unicode), "")]
-    yield [(_counts(plan), "title")]
+    yield [(_counts(plan, "to write" if result.output is None else "written"), "title")]
     if result.output is None:
         yield [("dry run: nothing is written", "dim")]
         return
@@ -41,13 +41,13 @@ def remap_lines(result: RemapResult, layout: Layout, *, every: bool) -> Iterator
     ]
 
 
-def _counts(plan: Plan) -> str:
+def _counts(plan: Plan, written: str) -> str:
     renamed = sum(step.sources != (step.target,) and not step.operations for step in plan.steps)
     changed = sum(bool(step.operations) for step in plan.steps)
-    written = plural(len(plan.steps), "tensor")
+    tensors = plural(len(plan.steps), "tensor")
     into = "" if plan.target == "tf1" else f" to {plan.target}"
     transformed = f", {changed:,} transformed" if changed else ""
-    counts = f"{written} written{into}, {renamed:,} renamed{transformed}"
+    counts = f"{tensors} {written}{into}, {renamed:,} renamed{transformed}"
     return f"{counts}, {len(plan.dropped):,} dropped"
 
 

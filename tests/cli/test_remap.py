@@ -142,7 +142,7 @@ def test_a_plan_is_printed_and_carried_out(run: Any, tmp_path: Path) -> None:
     assert "caveat look at the padding" in found.out
     assert "assumes gelu: tanh" in found.out
     assert "x.kernel  transpose  3" in found.out
-    assert "2 tensors written to npz, 0 renamed, 2 transformed, 4 dropped" in found.out
+    assert "2 tensors to write to npz, 0 renamed, 2 transformed, 4 dropped" in found.out
     assert "nothing is written" in found.out
     assert not (tmp_path / "o.npz").exists()
     body = run("remap", "m", "-m", "m.yaml", "-o", "o.npz", "--json").body()

@@ -18,7 +18,7 @@ from ckpttool.formats.bundle_writer import Place
 from ckpttool.formats.locate import Located
 from ckpttool.formats.slices_v1 import open_v1
 from ckpttool.mapping import readback
-from ckpttool.mapping.execute import RemapResult, execute
+from ckpttool.mapping.execute import RemapResult, execute, notices
 from ckpttool.storage.atomic import Staged
 
 RENAME = "unmatched: keep\nrules:\n  - {from: a, to: z}\n"
@@ -100,6 +100,13 @@ def test_there_and_back_gives_the_first_bytes(samples: Path, tmp_path: Path) -> 
         assert parts
         for name in parts:
             assert there.slices(f"far/{name}") == reader.slices(name)
+
+
+def test_only_a_bundle_is_told_of_graphs(samples: Path) -> None:
+    with open_prefix(samples / "my_scope" / "model.ckpt") as reader:
+        plan = plan_for(reader.specs, RENAME_ALL)
+        assert [item.code for item in notices(plan, reader)] == ["OUT006"]
+        assert not list(notices(plan._replace(target="npz"), reader))
 
 
 def test_the_stale_graph_is_not_copied_and_told(samples: Path, tmp_path: Path) -> None:

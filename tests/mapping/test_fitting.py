@@ -132,3 +132,19 @@ def test_a_file_is_a_template(tmp_path: Path) -> None:
     with open_reader(str(tmp_path / "o.npz")) as reader:
         assert reader.read("b").tolist() == [0, 1, 2]
         assert reader.specs["b"].dtype == "float32"
+
+
+def test_a_target_without_variables_is_told_once() -> None:
+    compiled = compile_rules(parse_document("rules:" + RULES, "m.yaml"))
+    template = Template([], kind="keras", path="model.keras", ordered=True)
+    with pytest.raises(MappingError) as caught:
+        make_plan(
+            SOURCE,
+            compiled,
+            infer_roles(SOURCE),
+            source="c",
+            wanted=Wanted(fitting=Like(template)),
+        )
+    assert [item.code for item in caught.value.problems] == ["MAP031"]
+    assert "no variables" in caught.value.problems[0].message
+    assert "build the model" in (caught.value.problems[0].hint or "")

@@ -225,3 +225,10 @@ def test_a_pattern_as_its_own_template_changes_nothing(pieces: list[str], name: 
     caught = pattern.match(name)
     if caught is not None:
         assert template.render(caught) == name
+
+
+def test_a_number_with_too_many_digits_is_told_as_such() -> None:
+    from ckpttool.mapping.numbers import NumberError, parse_formula
+
+    with pytest.raises(NumberError, match="more than 15 digits"):
+        parse_formula("i+1").value({"i": "1" * 20})

@@ -10,6 +10,9 @@ from ckpttool.mapping.transforms.declared import MAX_ARRAYS
 from ckpttool.mapping.transforms.grouped import Grouped
 from ckpttool.mapping.transforms.lazy import Result, workspace_of
 
+MAX_DEPTH = 100  # transforms one after the other: each is a few calls deep when values are read
+MAX_WORK = 4096  # times that an array may be computed for an output, for each array of the rule
+
 
 class Step(NamedTuple):
     """A transform, and its place in a mapping file (empty where it has none)."""
@@ -52,19 +55,31 @@ class Chain:
         """What comes out for inputs of these specs; :class:`StepError` where they do not fit."""
         arrays = tuple(specs)
         words: tuple[tuple[str, ...], ...] = ((),) * len(arrays)
+        work = (1,) * len(arrays)
+        most = MAX_WORK * max(1, len(arrays))
+        depth = 0
         for index, step in enumerate(self.steps):
             out: list[ArraySpec] = []
             told: list[tuple[str, ...]] = []
+            costs: list[int] = []
+            depth += _depth(step.transform)
             try:
+                if depth > MAX_DEPTH:
+                    raise TransformError("too many transforms", expected=f"≤ {MAX_DEPTH}")
                 for first, last in _groups(step.transform, arrays):
                     some = arrays[first:last]
-                    out += step.transform.infer(some)
+                    made = step.transform.infer(some)
+                    out += made
+                    costs += _costs(step.transform, work[first:last], len(made))
                     told += step.transform.trace(some, words[first:last])
                 if len(out) > MAX_ARRAYS:
                     raise TransformError("too many arrays", str(len(out)), f"≤ {MAX_ARRAYS}")
+                if max(costs, default=0) > most:
+                    message = "arrays are copied and joined over and over"
+                    raise TransformError(message, expected=f"≤ {most:,} times")
             except TransformError as error:
                 raise StepError(error, index, step) from error
-            arrays, words = tuple(out), tuple(told)
+            arrays, words, work = tuple(out), tuple(told), tuple(costs)
         return Inferred(arrays, words)
 
     def apply(self, lazies: Sequence[Lazy]) -> tuple[Lazy, ...]:
@@ -163,6 +178,33 @@ class Chain:
 
     def __repr__(self) -> str:
         return f"<Chain [{self.describe()}]>"
+
+
+def _inner(transform: Transform) -> Sequence[Chain]:
+    """The chains within a transform."""
+    inner: Sequence[Chain] = getattr(transform, "chains", ())
+    return inner
+
+
+def _depth(transform: Transform) -> int:
+    """Transforms one after the other, those within it counted."""
+    inner = (sum(_depth(step.transform) for step in chain.steps) for chain in _inner(transform))
+    return 1 + max(inner, default=0)
+
+
+def _fan(chain: Chain) -> int:
+    """How often a chain within another computes its array, at most."""
+    out = 1
+    for step in chain.steps:
+        chains = _inner(step.transform)
+        out *= max(1, len(chains)) * max((_fan(one) for one in chains), default=1)
+    return out
+
+
+def _costs(transform: Transform, work: Sequence[int], count: int) -> list[int]:
+    """How often the rule's arrays are computed for each of ``count`` outputs."""
+    joined = sum(work) if count == 1 else max(work, default=1)
+    return [max(1, joined) * max(map(_fan, _inner(transform)), default=1)] * count
 
 
 def _groups(transform: Transform, arrays: Sequence[object]) -> list[tuple[int, int]]:
