@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from ckpttool.errors import CkptError
     from ckpttool.mapping.averaging import average
     from ckpttool.mapping.comparing import diff
-    from ckpttool.mapping.like import load_template
+    from ckpttool.mapping.like.template import load_template
     from ckpttool.mapping.loading import load_into
-    from ckpttool.mapping.proving import prove
+    from ckpttool.mapping.proving.proof import prove
     from ckpttool.mapping.remap import load_rules, plan_remap, remap
     from ckpttool.mapping.suggest.draft import suggest
     from ckpttool.verification import verify, verify_directory
@@ -40,13 +40,13 @@ _LAZY = {
     "average": ("ckpttool.mapping.averaging", "average"),
     "collections": ("ckpttool.analysis.collections", "collections"),
     "load_into": ("ckpttool.mapping.loading", "load_into"),
-    "load_template": ("ckpttool.mapping.like", "load_template"),
+    "load_template": ("ckpttool.mapping.like.template", "load_template"),
     "load_rules": ("ckpttool.mapping.remap", "load_rules"),
     "diff": ("ckpttool.mapping.comparing", "diff"),
     "find_duplicates": ("ckpttool.analysis.duplicates", "find_duplicates"),
     "open": ("ckpttool.checkpoint", "open_checkpoint"),
     "plan_remap": ("ckpttool.mapping.remap", "plan_remap"),
-    "prove": ("ckpttool.mapping.proving", "prove"),
+    "prove": ("ckpttool.mapping.proving.proof", "prove"),
     "remap": ("ckpttool.mapping.remap", "remap"),
     "show": ("ckpttool.analysis.show", "show"),
     "suggest": ("ckpttool.mapping.suggest.draft", "suggest"),

@@ -10,11 +10,11 @@ from ckpttool.analysis.verify import verify as verify_checkpoint
 from ckpttool.analysis.verify_model import INTACT, DirectoryResult, VerifyResult
 from ckpttool.checkpoint import Checkpoint, open_checkpoint
 from ckpttool.errors import CkptError, ExtraMissingError, Problem, UsageError
-from ckpttool.formats.folder import Folder
-from ckpttool.formats.folder_scan import Scan
-from ckpttool.formats.locate import INDEX_SUFFIX, find_checkpoints, locate
-from ckpttool.formats.locate_folder import STATE_NAME, named, rank_of
-from ckpttool.formats.state_file import CheckpointState, read_state
+from ckpttool.formats.locating.choosing import STATE_NAME, named, rank_of
+from ckpttool.formats.locating.folder import Folder
+from ckpttool.formats.locating.folder_scan import Scan
+from ckpttool.formats.locating.locate import INDEX_SUFFIX, find_checkpoints, locate
+from ckpttool.formats.tensorflow.state_file import CheckpointState, read_state
 from ckpttool.storage.files import LOCAL, files_for, split
 
 Begin = Callable[[int], Callable[[int], None]]

@@ -97,7 +97,7 @@ def schema_page() -> str:
     """The JSON Schema of mapping files."""
     import json
 
-    from ckpttool.mapping.schema import mapping_schema
+    from ckpttool.mapping.language.schema import mapping_schema
 
     return json.dumps(mapping_schema(), indent=1, ensure_ascii=False) + "\n"
 

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import ckpttool
-from ckpttool.mapping.document import parse_document
-from ckpttool.mapping.library import built_in
+from ckpttool.mapping.language.document import parse_document
+from ckpttool.mapping.language.library import built_in
+from ckpttool.mapping.like.template import Template
 from ckpttool.mapping.remap import load_rules
 
 Arrays = list[Any]
@@ -78,7 +79,7 @@ def remap(
     mapping: str,
     output: Path | str,
     *,
-    like: Path | str | None = None,
+    like: Path | str | Template | None = None,
     edits: Sequence[tuple[str, str]] = (),
     params: Mapping[str, Any] | None = None,
     **asked: Any,
@@ -88,7 +89,7 @@ def remap(
     document = document._replace(path=built_in()[mapping])
     rules = load_rules(document, params=params)
     with ckpttool.open(str(prefix)) as checkpoint:
-        template = None if like is None else str(like)
+        template = str(like) if isinstance(like, (Path, str)) else like
         return ckpttool.remap(checkpoint, rules, str(output), like=template, force=True, **asked)
 
 

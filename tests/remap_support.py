@@ -12,12 +12,12 @@ import numpy as np
 from ckpttool.analysis.roles import infer_roles
 from ckpttool.errors import CkptError
 from ckpttool.formats.base import GraphSource
-from ckpttool.formats.bundle import BundleReader, open_bundle
-from ckpttool.formats.bundle_writer import BundleWriter, Written
-from ckpttool.formats.locate import Located
-from ckpttool.mapping.document import parse_document
-from ckpttool.mapping.plan import Plan, make_plan
-from ckpttool.mapping.rules import compile_rules
+from ckpttool.formats.locating.locate import Located
+from ckpttool.formats.tensorflow.bundle import BundleReader, open_bundle
+from ckpttool.formats.tensorflow.bundle_writer import BundleWriter, Written
+from ckpttool.mapping.language.document import parse_document
+from ckpttool.mapping.language.rules import compile_rules
+from ckpttool.mapping.planning.plan import Plan, make_plan
 from ckpttool.tensors import BY_NAME, TensorSpec
 
 

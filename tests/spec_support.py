@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ckpttool.analysis.roles import infer_roles
-from ckpttool.mapping.fitting import Like
-from ckpttool.mapping.like import TargetVariable, Template
-from ckpttool.mapping.plan import Plan, Wanted, make_plan
+from ckpttool.mapping.like.template import TargetVariable, Template
+from ckpttool.mapping.planning.fitting import Like
+from ckpttool.mapping.planning.plan import Plan, Wanted, make_plan
 from ckpttool.mapping.remap import load_rules
 from ckpttool.tensors import TensorSpec
 

@@ -11,7 +11,7 @@ import numpy as np
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.errors import InputError, Problem, TensorNotFoundError
 from ckpttool.formats.base import CHUNK_BYTES, CheckpointInfo, Chunk
-from ckpttool.formats.object_graph import ObjectGraph
+from ckpttool.formats.tensorflow.object_graph import ObjectGraph
 from ckpttool.tensors import BY_NAME, Slice, TensorSpec, dtype_named
 
 Array = np.ndarray[Any, Any]

@@ -21,16 +21,16 @@ from ckpttool.analysis.scopes import build
 from ckpttool.analysis.tree import tree
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.errors import CkptError
-from ckpttool.formats import object_graph
-from ckpttool.formats import table as table_module
 from ckpttool.formats.base import GraphSource
-from ckpttool.formats.bundle import open_bundle
-from ckpttool.formats.object_graph import parse_object_graph
-from ckpttool.formats.ordered_code import FULL, encode_slice_key
-from ckpttool.formats.slice_layout import cover_fault
-from ckpttool.formats.slices_v1 import open_v1
-from ckpttool.formats.table import MemoryFile, Table
-from ckpttool.formats.table_writer import MAGIC, write_table
+from ckpttool.formats.tensorflow import object_graph
+from ckpttool.formats.tensorflow import table as table_module
+from ckpttool.formats.tensorflow.bundle import open_bundle
+from ckpttool.formats.tensorflow.object_graph import parse_object_graph
+from ckpttool.formats.tensorflow.ordered_code import FULL, encode_slice_key
+from ckpttool.formats.tensorflow.slice_layout import cover_fault
+from ckpttool.formats.tensorflow.slices_v1 import open_v1
+from ckpttool.formats.tensorflow.table import MemoryFile, Table
+from ckpttool.formats.tensorflow.table_writer import MAGIC, write_table
 from ckpttool.graph import textproto
 from ckpttool.graph.initializers import describe
 from ckpttool.graph.metagraph import parse_graphs

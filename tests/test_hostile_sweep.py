@@ -26,11 +26,11 @@ from ckpttool.analysis.scopes import build
 from ckpttool.analysis.tree import tree
 from ckpttool.checkpoint import Checkpoint, open_checkpoint
 from ckpttool.errors import CkptError
-from ckpttool.formats.object_graph import parse_object_graph
-from ckpttool.formats.ordered_code import decode_slice_key
-from ckpttool.formats.table import MemoryFile, Table
-from ckpttool.formats.table_writer import write_table
-from ckpttool.formats.tensor_proto import decode_tensor
+from ckpttool.formats.tensorflow.object_graph import parse_object_graph
+from ckpttool.formats.tensorflow.ordered_code import decode_slice_key
+from ckpttool.formats.tensorflow.table import MemoryFile, Table
+from ckpttool.formats.tensorflow.table_writer import write_table
+from ckpttool.formats.tensorflow.tensor_proto import decode_tensor
 from ckpttool.graph.initializers import describe
 from ckpttool.graph.metagraph import parse_graphs
 from ckpttool.graph.textproto import TextError, encode_text

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ckpttool.analysis.roles import VALUE_SUFFIX, Role
 
 if TYPE_CHECKING:
-    from ckpttool.formats.object_graph import ObjectGraph
+    from ckpttool.formats.tensorflow.object_graph import ObjectGraph
 
 # Paths told of one shared variable; Keras reaches each weight by a handful.
 MAX_PATHS = 8

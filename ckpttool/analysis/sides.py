@@ -17,8 +17,8 @@ from ckpttool.tensors import TensorSpec, dtype_named
 
 if TYPE_CHECKING:
     from ckpttool.formats.base import Reader
-    from ckpttool.formats.bundle import BundleReader, StoredPart
     from ckpttool.formats.streaming import Array
+    from ckpttool.formats.tensorflow.bundle import BundleReader, StoredPart
     from ckpttool.storage.files import LocalFile
 
 PIECE = 1 << 20  # bytes of a piece that a reader is asked for: it stays in the cache

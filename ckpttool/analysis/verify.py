@@ -19,7 +19,7 @@ from ckpttool.tensors import dtype_named
 if TYPE_CHECKING:
     from ckpttool.checkpoint import Checkpoint
     from ckpttool.formats.base import Reader
-    from ckpttool.formats.bundle import BundleReader
+    from ckpttool.formats.tensorflow.bundle import BundleReader
 
 ENGINES = ("tensorflow",)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ckpttool.analysis.verify_data import BLOCK
 from ckpttool.analysis.verify_model import Span
 from ckpttool.errors import CkptError, Problem
-from ckpttool.formats.table import TRAILER_BYTES, Block, Table
-from ckpttool.formats.table_writer import FOOTER_BYTES
+from ckpttool.formats.tensorflow.table import TRAILER_BYTES, Block, Table
+from ckpttool.formats.tensorflow.table_writer import FOOTER_BYTES
 from ckpttool.names import decode_name
 from ckpttool.storage.crc32c import crc32c, mask
 from ckpttool.storage.files import RangedFile, files_for

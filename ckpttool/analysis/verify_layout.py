@@ -12,7 +12,7 @@ from ckpttool.storage.files import files_for
 from ckpttool.tensors import dtype_named
 
 if TYPE_CHECKING:
-    from ckpttool.formats.bundle import BundleReader, StoredPart
+    from ckpttool.formats.tensorflow.bundle import BundleReader, StoredPart
 
 MAX_SHARED = 8  # times a shard's size: what its tensors may add up to, if they overlap
 _MAX_TOLD = 100  # overlaps, and stretches that no tensor uses

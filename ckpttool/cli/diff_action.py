@@ -63,7 +63,7 @@ def compare(paths: Sequence[str], options: DiffOptions, command: DiffCommand) ->
 
 def _steps_of(paths: Sequence[str]) -> list[str]:
     """The checkpoints of directories, by step."""
-    from ckpttool.formats.locate import find_checkpoints
+    from ckpttool.formats.locating.locate import find_checkpoints
 
     found: list[str] = []
     for path in paths:

@@ -9,7 +9,7 @@ from ckpttool.analysis.duplicates import DuplicatesResult, find_duplicates
 from ckpttool.checkpoint import open_checkpoint
 from ckpttool.cli import emit
 from ckpttool.errors import EXIT_FINDING, EXIT_INPUT, EXIT_OK
-from ckpttool.formats.locate import find_checkpoints
+from ckpttool.formats.locating.locate import find_checkpoints
 from ckpttool.storage.files import files_for
 
 

@@ -8,7 +8,7 @@ from ckpttool.cli import emit
 from ckpttool.cli.options import choice
 from ckpttool.cli.remap_action import parameter
 from ckpttool.errors import EXIT_OK, MappingError, Problem, UsageError
-from ckpttool.mapping.catalog import Linted, lint, mapping_info, mappings
+from ckpttool.mapping.language.catalog import Linted, lint, mapping_info, mappings
 from ckpttool.render.mappings import lint_data, lint_lines, list_lines, show_lines
 
 ACTIONS = ("list", "show", "lint")

@@ -8,8 +8,8 @@ from ckpttool.checkpoint import open_checkpoint
 from ckpttool.cli import emit
 from ckpttool.cli.options import choice
 from ckpttool.errors import EXIT_FINDING, EXIT_OK, InputError
-from ckpttool.mapping.document import AVERAGES
-from ckpttool.mapping.proving import ProveOptions, prove
+from ckpttool.mapping.language.document import AVERAGES
+from ckpttool.mapping.proving.proof import ProveOptions, prove
 from ckpttool.render.prove import proof_body, proof_lines
 
 

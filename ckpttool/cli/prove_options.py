@@ -10,7 +10,7 @@ import typer
 from ckpttool.errors import Problem, UsageError
 
 if TYPE_CHECKING:
-    from ckpttool.mapping.proving import ProveOptions
+    from ckpttool.mapping.proving.proof import ProveOptions
 
 GraphOption = Annotated[
     str | None,
@@ -87,7 +87,7 @@ def options(
     if batch < 1 or seed < 0 or (tolerance is not None and not 0 <= tolerance <= 1):
         found = f"--batch {batch}, --seed {seed}, --tolerance {tolerance}"
         raise UsageError(Problem("USE003", "a number is out of range", found=found))
-    from ckpttool.mapping.proving import ProveOptions
+    from ckpttool.mapping.proving.proof import ProveOptions
 
     return ProveOptions(
         graph, output, model_output, tuple(feeds or ()), io, float64, tolerance, batch, seed

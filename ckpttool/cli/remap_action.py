@@ -10,16 +10,16 @@ from ckpttool.cli import emit
 from ckpttool.cli.options import choice
 from ckpttool.cli.progress import bar
 from ckpttool.errors import EXIT_OK, InputError, Problem, UsageError
-from ckpttool.mapping.document import AVERAGES, SLOTS, UNMATCHED, Scalar
-from ckpttool.mapping.execute import RemapResult
+from ckpttool.mapping.execution.execute import RemapResult
+from ckpttool.mapping.language.document import AVERAGES, SLOTS, UNMATCHED, Scalar
+from ckpttool.mapping.language.ruleset import RuleSet
+from ckpttool.mapping.planning.targeting import parse_size, target_of
 from ckpttool.mapping.remap import damaged_names, load_rules, remap
-from ckpttool.mapping.ruleset import RuleSet
-from ckpttool.mapping.targeting import parse_size, target_of
 from ckpttool.render.remap import remap_lines
 
 if TYPE_CHECKING:
-    from ckpttool.mapping.agreement import Proof
-    from ckpttool.mapping.proving import ProveOptions
+    from ckpttool.mapping.proving.agreement import Proof
+    from ckpttool.mapping.proving.proof import ProveOptions
 
 
 class RemapCommand(NamedTuple):
@@ -96,7 +96,7 @@ def _proof(checkpoint: Checkpoint, rules: RuleSet, command: RemapCommand) -> Pro
         option = "--inverse" if command.inverse else "--salvage"
         message = f"--prove and {option} exclude each other"
         raise UsageError(Problem("USE001", message))
-    from ckpttool.mapping.proving import prove_remap
+    from ckpttool.mapping.proving.proof import prove_remap
 
     return prove_remap(
         checkpoint,
@@ -178,7 +178,7 @@ def _remap(checkpoint: Checkpoint, rules: RuleSet, command: RemapCommand) -> Rem
 
 def parameter(text: str) -> tuple[str, Scalar]:
     """Name and value of ``NAME=VALUE``."""
-    from ckpttool.mapping.nodes import resolve_scalar
+    from ckpttool.mapping.language.nodes import resolve_scalar
 
     name, mark, value = text.partition("=")
     if not mark or not name:

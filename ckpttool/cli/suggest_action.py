@@ -5,7 +5,7 @@ from __future__ import annotations
 from ckpttool.checkpoint import open_checkpoint
 from ckpttool.cli import emit
 from ckpttool.errors import EXIT_OK, InputError
-from ckpttool.mapping.like import load_template
+from ckpttool.mapping.like.template import load_template
 from ckpttool.mapping.suggest.draft import suggest
 from ckpttool.render.suggest import draft_text, suggest_body, suggest_lines
 

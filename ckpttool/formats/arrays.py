@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckpttool.errors import InputError, Problem, corrupt
 from ckpttool.formats.parts import PartReader
-from ckpttool.formats.slice_layout import MAX_ELEMENTS
+from ckpttool.formats.tensorflow.slice_layout import MAX_ELEMENTS
 from ckpttool.tensors import Shape, Slice
 
 if TYPE_CHECKING:

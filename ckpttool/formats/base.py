@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from ckpttool.formats.object_graph import ObjectGraph
+    from ckpttool.formats.tensorflow.object_graph import ObjectGraph
 
 # What a chunked read holds at most at once, unless a single row is larger.
 CHUNK_BYTES = 8 << 20

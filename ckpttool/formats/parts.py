@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from ckpttool.errors import InputError, Problem, TensorNotFoundError, corrupt
 from ckpttool.formats.base import CHUNK_BYTES, CheckpointInfo, Chunk
-from ckpttool.formats.slice_layout import cover_fault, row_blocks
 from ckpttool.formats.streaming import Stream, allocate
+from ckpttool.formats.tensorflow.slice_layout import cover_fault, row_blocks
 from ckpttool.names import nearest
 from ckpttool.tensors import DType, Shape, Slice, TensorSpec, dtype_named
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ckpttool.formats.object_graph import ObjectGraph
+    from ckpttool.formats.tensorflow.object_graph import ObjectGraph
 
     Array = np.ndarray[Any, Any]
 

@@ -7,11 +7,13 @@ from typing import NamedTuple
 
 from ckpttool.errors import InputError
 from ckpttool.formats.base import Reader
-from ckpttool.formats.locate import Located, locate
+from ckpttool.formats.locating.locate import Located, locate
 
 
 class Format(NamedTuple):
-    """One readable format.  ``module:opener`` is called with a :class:`Located`.
+    """One readable format.
+
+    ``opener`` of ``module``, a module below this package, is called with a :class:`Located`.
 
     ``salvages``: the opener takes ``salvage=True`` and then lists what a damaged file still holds.
     """
@@ -26,23 +28,17 @@ class Format(NamedTuple):
 FORMATS: dict[str, Format] = {
     row.name: row
     for row in (
-        Format(
-            "tf-v2", "ckpttool.formats.bundle", "open_bundle", "TensorFlow V2 TensorBundle", True
-        ),
-        Format("tf-v1", "ckpttool.formats.slices_v1", "open_v1", "TensorFlow V1 slices", True),
-        Format("tf2", "ckpttool.formats.bundle", "open_bundle", "TF2 object-based bundle", True),
-        Format(
-            "saved-model", "ckpttool.formats.saved_model", "open_saved_model", "SavedModel", True
-        ),
-        Format(
-            "hub-module", "ckpttool.formats.saved_model", "open_saved_model", "TF1 Hub module", True
-        ),
-        Format("meta-graph", "ckpttool.formats.meta_graph", "open_meta_graph", "a graph alone"),
-        Format("keras", "ckpttool.formats.keras_weights", "open_keras", "Keras 3 .weights.h5"),
-        Format("keras-h5", "ckpttool.formats.keras_legacy", "open_legacy", "legacy Keras .h5"),
-        Format("keras-archive", "ckpttool.formats.keras_archive", "open_archive", ".keras archive"),
-        Format("safetensors", "ckpttool.formats.safetensors", "open_safetensors", "safetensors"),
-        Format("npz", "ckpttool.formats.npz", "open_npz", "NumPy .npz"),
+        Format("tf-v2", "tensorflow.bundle", "open_bundle", "TensorFlow V2 TensorBundle", True),
+        Format("tf-v1", "tensorflow.slices_v1", "open_v1", "TensorFlow V1 slices", True),
+        Format("tf2", "tensorflow.bundle", "open_bundle", "TF2 object-based bundle", True),
+        Format("saved-model", "tensorflow.saved_model", "open_saved_model", "SavedModel", True),
+        Format("hub-module", "tensorflow.saved_model", "open_saved_model", "TF1 Hub module", True),
+        Format("meta-graph", "tensorflow.meta_graph", "open_meta_graph", "a graph alone"),
+        Format("keras", "keras.weights", "open_keras", "Keras 3 .weights.h5"),
+        Format("keras-h5", "keras.legacy", "open_legacy", "legacy Keras .h5"),
+        Format("keras-archive", "keras.archive", "open_archive", ".keras archive"),
+        Format("safetensors", "plain.safetensors", "open_safetensors", "safetensors"),
+        Format("npz", "plain.npz", "open_npz", "NumPy .npz"),
     )
 }
 
@@ -60,7 +56,7 @@ def open_located(located: Located) -> Reader:
     error only if nothing is left.
     """
     row = FORMATS[located.format]
-    opener = getattr(import_module(row.module), row.opener)
+    opener = getattr(import_module(f"ckpttool.formats.{row.module}"), row.opener)
     reader: Reader = opener(located, salvage=True) if row.salvages else opener(located)
     if reader.info.damage and not reader.specs:
         reader.close()

@@ -145,7 +145,7 @@ class _Pieces:
 def _load_objects(model: Any, path: str, values: Replacements) -> None:
     """Write the checkpoint again, with other values and the same graph of objects; restore it."""
     from ckpttool.checkpoint import open_checkpoint
-    from ckpttool.formats.bundle_target import create
+    from ckpttool.formats.tensorflow.bundle_target import create
     from ckpttool.formats.writing import Output
     from ckpttool.tensorflow_engine import load_tensorflow
 

@@ -13,10 +13,10 @@ from ckpttool.checkpoint import Checkpoint
 from ckpttool.errors import InputError, OutputError, Problem, UsageError
 from ckpttool.formats.targets import TARGETS
 from ckpttool.formats.writing import WriteOptions, Written
-from ckpttool.mapping.converting import convert
+from ckpttool.mapping.execution.converting import convert
 from ckpttool.mapping.mean_reader import MeanReader
-from ckpttool.mapping.plan import Plan, Step
-from ckpttool.mapping.targeting import target_of
+from ckpttool.mapping.planning.plan import Plan, Step
+from ckpttool.mapping.planning.targeting import target_of
 from ckpttool.names import OBJECT_GRAPH_KEY
 from ckpttool.tensors import TensorSpec, dtype_named
 
@@ -276,7 +276,7 @@ def step_paths(path: str, last: int | None = None) -> list[str]:
 
     In the order of their steps.  Raises :class:`InputError` where there is none.
     """
-    from ckpttool.formats.locate import find_checkpoints
+    from ckpttool.formats.locating.locate import find_checkpoints
     from ckpttool.verification import holds_several
 
     if last is not None and last < 1:

@@ -12,7 +12,7 @@ from ckpttool.analysis.diff import diff as compare
 from ckpttool.analysis.metrics import Tolerance
 from ckpttool.analysis.selecting import comparison_keys
 from ckpttool.errors import Problem, UsageError
-from ckpttool.mapping.patterns import escape
+from ckpttool.mapping.language.patterns import escape
 from ckpttool.names import OBJECT_GRAPH_KEY
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from ckpttool.analysis.renames import RenameRule
     from ckpttool.analysis.series import SeriesResult
     from ckpttool.checkpoint import Checkpoint
-    from ckpttool.mapping.building import Made
-    from ckpttool.mapping.checks import Checks
-    from ckpttool.mapping.fitting import Template
-    from ckpttool.mapping.plan import Plan
-    from ckpttool.mapping.rules import RuleSet
+    from ckpttool.mapping.language.rules import RuleSet
+    from ckpttool.mapping.planning.building import Made
+    from ckpttool.mapping.planning.checks import Checks
+    from ckpttool.mapping.planning.fitting import Template
+    from ckpttool.mapping.planning.plan import Plan
 
 
 def diff(
@@ -68,8 +68,8 @@ def through(
     """
     if mapping is None:
         return options
-    from ckpttool.mapping.plan import Wanted, make_plan
-    from ckpttool.mapping.planned import PlannedReader
+    from ckpttool.mapping.execution.planned import PlannedReader
+    from ckpttool.mapping.planning.plan import Wanted, make_plan
     from ckpttool.mapping.remap import load_rules
 
     rules = load_rules(mapping) if isinstance(mapping, str) else mapping
@@ -118,7 +118,7 @@ class _Resolving:
 def _resolving(b: Checkpoint | None) -> _Resolving | None:
     if b is None or not b.info.format.startswith(("keras", "tf2")):
         return None
-    from ckpttool.mapping.like import checkpoint_template
+    from ckpttool.mapping.like.template import checkpoint_template
 
     return _Resolving(checkpoint_template(b))
 
@@ -146,8 +146,8 @@ def exact_rules(a: Checkpoint, moved: Mapping[str, str]) -> list[RenameRule]:
     A key that the rules for others would take elsewhere gets a rule of its own before them.
     """
     from ckpttool.analysis.renames import RenameRule, rename_rules
+    from ckpttool.mapping.planning.slots import Fates
     from ckpttool.mapping.remap import load_rules
-    from ckpttool.mapping.slots import Fates
 
     rules = rename_rules(moved, a.specs)
     data = [dict(zip(("from", "to"), rule_texts(rule), strict=True)) for rule in rules]

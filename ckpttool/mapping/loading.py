@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ckpttool.checkpoint import Checkpoint, open_checkpoint
 from ckpttool.errors import MappingError, OutputError, Problem
 from ckpttool.formats.writing import WriteOptions
-from ckpttool.mapping.checksums import Checksums, checksum
-from ckpttool.mapping.document import Document, Scalar
-from ckpttool.mapping.fitting import Like
-from ckpttool.mapping.plan import Dropped, Plan, Step, Wanted, make_plan
-from ckpttool.mapping.planned import PlannedReader
+from ckpttool.mapping.execution.checksums import Checksums, checksum
+from ckpttool.mapping.execution.planned import PlannedReader
+from ckpttool.mapping.language.document import Document, Scalar
+from ckpttool.mapping.language.ruleset import RuleSet
+from ckpttool.mapping.planning.fitting import Like
+from ckpttool.mapping.planning.plan import Dropped, Plan, Step, Wanted, make_plan
 from ckpttool.mapping.remap import load_rules
-from ckpttool.mapping.ruleset import RuleSet
 from ckpttool.tensors import TensorSpec, dtype_named
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ckpttool.mapping.like import Template
+    from ckpttool.mapping.like.template import Template
 
     Array = np.ndarray[Any, Any]
 
@@ -91,7 +91,7 @@ def load_into(
     """
     from ckpttool.live.filling import load_values, refuse_lost
     from ckpttool.live.models import call_model
-    from ckpttool.mapping.like import live_template
+    from ckpttool.mapping.like.template import live_template
 
     label = model if isinstance(model, str) else "the model"
     if isinstance(model, str):

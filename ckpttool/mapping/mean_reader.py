@@ -14,7 +14,7 @@ from ckpttool.tensors import Slice, TensorSpec, dtype_named
 if TYPE_CHECKING:
     import numpy as np
 
-    from ckpttool.formats.object_graph import ObjectGraph
+    from ckpttool.formats.tensorflow.object_graph import ObjectGraph
 
 _HELD_BYTES = 32 << 20  # of all readers together, what is read at once
 

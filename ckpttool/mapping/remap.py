@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ckpttool._version import __version__
 from ckpttool.errors import Problem, UsageError
 from ckpttool.formats.writing import WriteOptions
-from ckpttool.mapping.document import Document, Scalar, document_from, load_document
-from ckpttool.mapping.library import find_mapping
-from ckpttool.mapping.plan import Plan, Wanted, make_plan
-from ckpttool.mapping.rules import RuleSet, compile_rules, quick_rules
-from ckpttool.mapping.targeting import target_of
+from ckpttool.mapping.language.document import Document, Scalar, document_from, load_document
+from ckpttool.mapping.language.library import find_mapping
+from ckpttool.mapping.language.rules import RuleSet, compile_rules, quick_rules
+from ckpttool.mapping.planning.plan import Plan, Wanted, make_plan
+from ckpttool.mapping.planning.targeting import target_of
 
 if TYPE_CHECKING:
     from ckpttool.formats.base import Reader
-    from ckpttool.mapping.execute import RemapResult
-    from ckpttool.mapping.fitting import Template
-    from ckpttool.mapping.optimizer import Optimizer
-    from ckpttool.mapping.slots import RoleLike
+    from ckpttool.mapping.execution.execute import RemapResult
+    from ckpttool.mapping.planning.fitting import Template
+    from ckpttool.mapping.planning.optimizer import Optimizer
+    from ckpttool.mapping.planning.slots import RoleLike
 
 
 class OpenCheckpoint(Protocol):
@@ -113,7 +113,7 @@ def plan_remap(
     """
     reader = checkpoint.reader
     if inverse:
-        from ckpttool.mapping.inverse import inverse_plan
+        from ckpttool.mapping.planning.inverse import inverse_plan
 
         return inverse_plan(checkpoint, rules, output, to=to, like=like)
     target = target_of(to, rules.target, output)
@@ -123,7 +123,7 @@ def plan_remap(
     )
     fitting = None
     if template is not None:
-        from ckpttool.mapping.fitting import Like
+        from ckpttool.mapping.planning.fitting import Like
 
         fitting = Like(template, cast=cast, allow_missing=allow_missing)
     elif cast or allow_missing:
@@ -157,7 +157,7 @@ def remap(
     :func:`plan_remap`.  ``progress`` is called with the bytes to write, and gives what to call
     with those that were written.
     """
-    from ckpttool.mapping.execute import RemapResult, execute, notices
+    from ckpttool.mapping.execution.execute import RemapResult, execute, notices
 
     if not isinstance(rules, RuleSet):
         rules = load_rules(rules)
@@ -179,14 +179,14 @@ def damaged_names(checkpoint: Any) -> dict[str, str]:
 def _template(like: str | Template | None) -> Template | None:
     if not isinstance(like, str):
         return like
-    from ckpttool.mapping.like import load_template
+    from ckpttool.mapping.like.template import load_template
 
     template: Template = load_template(like)
     return template
 
 
 def _optimizer(text: str, target: str, template: Template | None) -> Optimizer:
-    from ckpttool.mapping.optimizer import parse_optimizer
+    from ckpttool.mapping.planning.optimizer import parse_optimizer
 
     if template is None or target not in ("keras", "keras-archive"):
         message = "optimizer state goes to Keras 3 files, for a model given as --like"

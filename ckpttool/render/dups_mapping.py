@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Iterator
 
 from ckpttool.analysis.duplicates import DuplicateGroup, DuplicatesResult
-from ckpttool.mapping.patterns import escape
+from ckpttool.mapping.language.patterns import escape
 from ckpttool.names import printable
 
 

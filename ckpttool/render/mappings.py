@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ckpttool.mapping.catalog import Linted, MappingInfo
-from ckpttool.mapping.plan import plan_data
+from ckpttool.mapping.language.catalog import Linted, MappingInfo
+from ckpttool.mapping.planning.plan import plan_data
 from ckpttool.render.lines import Layout, Line, plural, safe
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ckpttool.mapping.agreement import Proof
+from ckpttool.mapping.proving.agreement import Proof
 from ckpttool.render.lines import Layout, Line, safe
 
 _STYLES = {"equal": "good", "close": "warn", "different": "bad", "nothing": "bad"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpttool.mapping.execute import RemapResult
-from ckpttool.mapping.plan import Plan, Step
+from ckpttool.mapping.execution.execute import RemapResult
+from ckpttool.mapping.planning.plan import Plan, Step
 from ckpttool.render.lines import Layout, Line, human_bytes, plural, safe
 
 LIMIT = 40  # tensors listed before the rest is only counted

@@ -56,7 +56,7 @@ def _file(draft: Draft) -> Iterator[str]:
 
 def _drops(draft: Draft) -> list[tuple[str, str]]:
     """Names that no policy leaves out by itself."""
-    from ckpttool.mapping.patterns import escape
+    from ckpttool.mapping.language.patterns import escape
 
     return [(escape(name), role) for name, role in draft.dropped if role not in ("slot", "average")]
 

@@ -19,9 +19,9 @@ from ckpttool.analysis.sides import Side
 from ckpttool.analysis.tallying import compare as tallied
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.errors import UsageError
-from ckpttool.formats.bundle import open_bundle
-from ckpttool.formats.ordered_code import FULL
 from ckpttool.formats.streaming import elements
+from ckpttool.formats.tensorflow.bundle import open_bundle
+from ckpttool.formats.tensorflow.ordered_code import FULL
 from ckpttool.storage.crc32c import combine, crc32c
 from ckpttool.tensors import BY_NAME
 

@@ -16,11 +16,11 @@ from support import memory_checkpoint
 from ckpttool.analysis.diff import DiffOptions, DiffResult, diff
 from ckpttool.analysis.renames import RenameRule, rename_rules
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.formats.bundle import open_bundle
-from ckpttool.formats.ordered_code import FULL
+from ckpttool.formats.tensorflow.bundle import open_bundle
+from ckpttool.formats.tensorflow.ordered_code import FULL
 from ckpttool.mapping.comparing import exact_rules, moved_keys, through
+from ckpttool.mapping.language.rules import RuleSet
 from ckpttool.mapping.remap import load_rules
-from ckpttool.mapping.rules import RuleSet
 from ckpttool.render.mapping_file import mapping_text
 
 RANDOM = np.random.default_rng(11)

@@ -16,7 +16,7 @@ from ckpttool.analysis.metrics import Tolerance
 from ckpttool.analysis.series import SeriesResult, SeriesRow, series, still_scopes, watched
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.errors import UsageError
-from ckpttool.formats.bundle import open_bundle
+from ckpttool.formats.tensorflow.bundle import open_bundle
 from ckpttool.render.diff import DiffView
 from ckpttool.render.lines import Layout
 from ckpttool.render.series import series_lines

@@ -23,24 +23,24 @@ with atheris.instrument_imports(include=["ckpttool"]):
     import ckpttool.analysis.scopes
     import ckpttool.analysis.tree
     import ckpttool.checkpoint
-    import ckpttool.formats.bundle
-    import ckpttool.formats.keras_archive
-    import ckpttool.formats.keras_legacy
-    import ckpttool.formats.keras_weights
-    import ckpttool.formats.meta_graph
-    import ckpttool.formats.npz
-    import ckpttool.formats.object_graph
-    import ckpttool.formats.safetensors
-    import ckpttool.formats.saved_model
-    import ckpttool.formats.slices_v1
-    import ckpttool.formats.state_file
-    import ckpttool.formats.tensor_proto
+    import ckpttool.formats.keras.archive
+    import ckpttool.formats.keras.legacy
+    import ckpttool.formats.keras.weights
+    import ckpttool.formats.plain.npz
+    import ckpttool.formats.plain.safetensors
+    import ckpttool.formats.tensorflow.bundle
+    import ckpttool.formats.tensorflow.meta_graph
+    import ckpttool.formats.tensorflow.object_graph
+    import ckpttool.formats.tensorflow.saved_model
+    import ckpttool.formats.tensorflow.slices_v1
+    import ckpttool.formats.tensorflow.state_file
+    import ckpttool.formats.tensorflow.tensor_proto
     import ckpttool.graph.initializers
     import ckpttool.graph.metagraph
     import ckpttool.graph.textproto
     import ckpttool.graph.variables
-    import ckpttool.mapping.document
-    import ckpttool.mapping.rules  # noqa: F401
+    import ckpttool.mapping.language.document
+    import ckpttool.mapping.language.rules  # noqa: F401
 
 MEMORY_MB = 1024  # resident, Python and the libraries included
 SLOWEST = 20  # seconds for one input

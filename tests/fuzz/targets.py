@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ckpttool.errors import CkptError
-from ckpttool.formats.table_writer import MAGIC, write_table
+from ckpttool.formats.tensorflow.table_writer import MAGIC, write_table
 from ckpttool.storage.crc32c import crc32c, mask
 from ckpttool.storage.wire import WireError, encode_varint
 
@@ -122,7 +122,7 @@ def _packed(entries: Iterator[tuple[bytes, bytes]]) -> bytes:
 
 
 def _seed_entries(data: bytes) -> list[tuple[bytes, bytes]]:
-    from ckpttool.formats.table import MemoryFile, Table
+    from ckpttool.formats.tensorflow.table import MemoryFile, Table
 
     table = Table(MemoryFile("seed", data))
     return [
@@ -134,7 +134,7 @@ def _seed_entries(data: bytes) -> list[tuple[bytes, bytes]]:
 
 def _table_seeds() -> Iterator[bytes]:
     """Contents of data blocks."""
-    from ckpttool.formats.table import MemoryFile, Table
+    from ckpttool.formats.tensorflow.table import MemoryFile, Table
 
     for data in _files("*/*.index", "v1_*/*")():
         try:
@@ -240,7 +240,7 @@ def _dups(data: bytes, folder: Path) -> None:
 
 
 def _object_graph(data: bytes, folder: Path) -> None:
-    from ckpttool.formats.object_graph import parse_object_graph
+    from ckpttool.formats.tensorflow.object_graph import parse_object_graph
 
     graph = parse_object_graph(data, "graph")
     graph.shortest_paths()
@@ -256,7 +256,7 @@ def _object_graph_seeds() -> Iterator[bytes]:
 
 
 def _tensor_proto(data: bytes, folder: Path) -> None:
-    from ckpttool.formats.tensor_proto import decode_tensor
+    from ckpttool.formats.tensorflow.tensor_proto import decode_tensor
 
     try:
         decode_tensor(data, cap=1 << 20)
@@ -386,8 +386,8 @@ def _state(data: bytes, folder: Path) -> None:
 
 def _mapping(data: bytes, folder: Path) -> None:
     """A mapping file, planned against a few names."""
-    from ckpttool.mapping.document import parse_document
-    from ckpttool.mapping.rules import compile_rules
+    from ckpttool.mapping.language.document import parse_document
+    from ckpttool.mapping.language.rules import compile_rules
 
     rules = compile_rules(parse_document(data, "map.yaml"))
     for name in ("a/w", "tower_1/dense/kernel", "tower_1/dense_1/kernel/Adam", "x" * 200, ""):
@@ -407,8 +407,8 @@ def _mapping_seeds() -> Iterator[bytes]:
 
 def _pattern(data: bytes, folder: Path) -> None:
     """A pattern and a name, a line each: matching must stay within bounds."""
-    from ckpttool.mapping.patterns import Pattern, PatternError, Template
-    from ckpttool.mapping.regexes import MARK, RegexPattern
+    from ckpttool.mapping.language.patterns import Pattern, PatternError, Template
+    from ckpttool.mapping.language.regexes import MARK, RegexPattern
 
     pattern, _, name = data.decode("utf-8", "surrogateescape").partition("\n")
     try:

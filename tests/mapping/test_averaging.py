@@ -274,7 +274,8 @@ def test_an_object_graph_keeps_its_slots(samples: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".weights.h5", ".h5"])
 def test_keras_files(tmp_path: Path, suffix: str) -> None:
-    from ckpttool.formats import keras_legacy_writer, keras_writer
+    from ckpttool.formats.keras import legacy_writer as keras_legacy_writer
+    from ckpttool.formats.keras import weights_writer as keras_writer
 
     module = keras_writer if suffix == ".weights.h5" else keras_legacy_writer
     keys = ["layers/dense/vars/0", "layers/dense/vars/1"]
@@ -338,7 +339,7 @@ from ckpttool.cli.main import execute
 folder = Path(sys.argv[1])
 block = np.arange(1 << 20, dtype=np.float32)
 if sys.argv[2] == "make":
-    from ckpttool.formats.bundle_writer import BundleWriter
+    from ckpttool.formats.tensorflow.bundle_writer import BundleWriter
     for step in range(1, 7):
         with BundleWriter(str(folder / f"m-{step}")) as writer:
             writer.encode("w", 1, (50 << 20,), lambda: (block * step for _ in range(50)))

@@ -11,9 +11,9 @@ import pytest
 from spec_support import FOLDER, Spec, plan_of, read_spec, spec_files
 
 from ckpttool.errors import MappingError
-from ckpttool.mapping.catalog import MappingInfo, mapping_info
-from ckpttool.mapping.library import built_in
-from ckpttool.mapping.like import Template
+from ckpttool.mapping.language.catalog import MappingInfo, mapping_info
+from ckpttool.mapping.language.library import built_in
+from ckpttool.mapping.like.template import Template
 from ckpttool.mapping.remap import load_mapping
 
 STATUS = ("equal", "equal_after_change", "weights_only", "unproven")

@@ -12,9 +12,9 @@ from format_makers import Bundle, located
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ckpttool.formats.bundle import BundleReader, open_bundle
-from ckpttool.formats.table import Table
-from ckpttool.formats.table_writer import write_table
+from ckpttool.formats.tensorflow.bundle import BundleReader, open_bundle
+from ckpttool.formats.tensorflow.table import Table
+from ckpttool.formats.tensorflow.table_writer import write_table
 from ckpttool.storage.files import LocalFile
 
 pytestmark = pytest.mark.oracle

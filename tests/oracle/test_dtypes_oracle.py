@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from format_makers import located
 
-from ckpttool.formats.bundle import open_bundle
-from ckpttool.formats.tensor_proto import decode_tensor
+from ckpttool.formats.tensorflow.bundle import open_bundle
+from ckpttool.formats.tensorflow.tensor_proto import decode_tensor
 from ckpttool.tensors import BY_ENUM, BY_NAME, dtype_from_enum
 
 pytestmark = pytest.mark.oracle

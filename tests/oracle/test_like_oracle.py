@@ -11,7 +11,12 @@ import numpy as np
 import pytest
 
 from ckpttool.checkpoint import open_checkpoint
-from ckpttool.mapping.like import Template, checkpoint_template, live_template, load_template
+from ckpttool.mapping.like.template import (
+    Template,
+    checkpoint_template,
+    live_template,
+    load_template,
+)
 
 pytestmark = pytest.mark.oracle
 

@@ -130,7 +130,7 @@ def test_models_that_object_checkpoints_lose(tf: Any, keras: Any, tmp_path: Path
 
 def _by_order(model: Any, arrays: dict[str, Any]) -> dict[str, Any]:
     """Rules from ``v0``, ``v1``, … to the model's variables, in the order of its weights."""
-    from ckpttool.mapping.like import live_template
+    from ckpttool.mapping.like.template import live_template
 
     keys = [item.key for item in live_template(model).variables if item.required]
     return rules(*({"from": name, "to": key} for name, key in zip(arrays, keys, strict=True)))

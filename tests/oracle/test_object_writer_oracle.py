@@ -11,8 +11,12 @@ import pytest
 from writer_support import numpy_type, outputs, same, write
 
 from ckpttool.errors import OutputError
-from ckpttool.formats.object_tracking import lost_variables, refuse_silent_loss, variable_paths
-from ckpttool.formats.object_writer import create
+from ckpttool.formats.tensorflow.object_tracking import (
+    lost_variables,
+    refuse_silent_loss,
+    variable_paths,
+)
+from ckpttool.formats.tensorflow.object_writer import create
 from ckpttool.formats.writing import Output, WriteOptions
 
 pytestmark = pytest.mark.oracle

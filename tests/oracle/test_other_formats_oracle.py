@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ckpttool.formats.keras_archive import ArchiveReader
-from ckpttool.formats.keras_legacy import LegacyReader
-from ckpttool.formats.keras_weights import KerasReader
-from ckpttool.formats.locate import locate
+from ckpttool.formats.keras.archive import ArchiveReader
+from ckpttool.formats.keras.legacy import LegacyReader
+from ckpttool.formats.keras.weights import KerasReader
+from ckpttool.formats.locating.locate import locate
 from ckpttool.formats.registry import open_located
 
 pytestmark = pytest.mark.oracle
@@ -152,7 +152,7 @@ def test_a_run_through_its_state_file(tf: Any, tmp_path: Path) -> None:
         manager.save()
     found = locate(str(tmp_path))
     assert (found.path, found.step) == (manager.latest_checkpoint, 5)
-    from ckpttool.formats.state_file import read_state
+    from ckpttool.formats.tensorflow.state_file import read_state
 
     state = read_state(str(tmp_path / "checkpoint"))
     assert len(state.all) == len(state.timestamps) == 2

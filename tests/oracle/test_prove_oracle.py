@@ -15,7 +15,7 @@ import pytest
 import ckpttool
 from ckpttool.cli.main import execute
 from ckpttool.errors import InputError, MappingError, UsageError
-from ckpttool.mapping.proving import ProveOptions, prove_remap
+from ckpttool.mapping.proving.proof import ProveOptions, prove_remap
 
 pytestmark = pytest.mark.oracle
 

@@ -11,11 +11,11 @@ import pytest
 from remap_support import open_prefix, plan_for, write_bundle
 
 from ckpttool.analysis.roles import infer_roles
-from ckpttool.formats.locate import Located
-from ckpttool.formats.slices_v1 import open_v1
-from ckpttool.mapping.execute import execute
-from ckpttool.mapping.plan import make_plan
-from ckpttool.mapping.rules import quick_rules
+from ckpttool.formats.locating.locate import Located
+from ckpttool.formats.tensorflow.slices_v1 import open_v1
+from ckpttool.mapping.execution.execute import execute
+from ckpttool.mapping.language.rules import quick_rules
+from ckpttool.mapping.planning.plan import make_plan
 
 pytestmark = pytest.mark.oracle
 

@@ -13,7 +13,7 @@ from oracle.suggest_pairs import SMALL, truth
 
 from ckpttool.checkpoint import open_checkpoint
 from ckpttool.cli.main import execute
-from ckpttool.mapping.like import live_template, load_template
+from ckpttool.mapping.like.template import live_template, load_template
 from ckpttool.mapping.suggest.draft import draft, suggest
 from ckpttool.mapping.suggest.units import SourceTensor
 

@@ -16,10 +16,10 @@ from format_makers import V1Tensor, located_v1, v1_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import ckpttool.formats.table as table_module
-from ckpttool.formats.locate import Located
-from ckpttool.formats.ordered_code import FULL
-from ckpttool.formats.slices_v1 import V1Reader, open_v1
+import ckpttool.formats.tensorflow.table as table_module
+from ckpttool.formats.locating.locate import Located
+from ckpttool.formats.tensorflow.ordered_code import FULL
+from ckpttool.formats.tensorflow.slices_v1 import V1Reader, open_v1
 
 pytestmark = pytest.mark.oracle
 
@@ -97,7 +97,7 @@ def test_all_dtypes(tf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert list(reader.specs) == sorted(name for name, _, _ in tensors)
     assert_all_equal(tf, reader, str(tmp_path / "m"))
     monkeypatch.setattr(table_module, "STREAM_BYTES", 0)
-    monkeypatch.setattr("ckpttool.formats.slices_v1._PRELOAD", 0)
+    monkeypatch.setattr("ckpttool.formats.tensorflow.slices_v1._PRELOAD", 0)
     assert_all_equal(tf, open_v1(located_v1(tmp_path / "m")), str(tmp_path / "m"))
 
 

@@ -12,7 +12,7 @@ import pytest
 from ckpttool import verify
 from ckpttool.cli.main import execute
 from ckpttool.errors import UsageError
-from ckpttool.formats.bundle import BundleReader
+from ckpttool.formats.tensorflow.bundle import BundleReader
 from ckpttool.tensorflow_engine import TensorFlowReader
 
 pytestmark = pytest.mark.oracle

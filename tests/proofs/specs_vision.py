@@ -10,7 +10,7 @@ from cases_vision import BY_NAME
 from spec_support import write_spec
 from tf1_layers import Layers
 
-from ckpttool.mapping.like import load_template
+from ckpttool.mapping.like.template import load_template
 from ckpttool.tensors import TensorSpec
 
 FULL = {

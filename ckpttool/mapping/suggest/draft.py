@@ -12,7 +12,7 @@ from ckpttool.names import OBJECT_GRAPH_KEY
 
 if TYPE_CHECKING:
     from ckpttool.checkpoint import Checkpoint
-    from ckpttool.mapping.like import Template
+    from ckpttool.mapping.like.template import Template
 
 _LEFT_OUT = frozenset(("slot", "average", "step", "table", "object_graph"))
 _OPAQUE = ("opaque_kernel", "moving_mean/biased", "moving_mean/local_step",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ckpttool.mapping.patterns import Pattern, PatternError, escape
+from ckpttool.mapping.language.patterns import Pattern, PatternError, escape
 from ckpttool.mapping.suggest.pieces import Cutter, Number, skeleton, values, written
 
 _LETTERS = "ijklmnopqrstuvwxyz"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from ckpttool.mapping.like import TargetVariable, Template
+from ckpttool.mapping.like.template import TargetVariable, Template
 from ckpttool.mapping.suggest.words import role_of
 from ckpttool.names import natural_key
 from ckpttool.tensors import Shape
@@ -92,7 +92,7 @@ def _creation_numbers(template: Template) -> Mapping[str, tuple[object, ...]]:
 
     Branching models store layers by depth; where nobody named the layers, their numbers say more.
     """
-    from ckpttool.mapping.like_layers import snake, unnumbered
+    from ckpttool.mapping.like.layers import snake, unnumbered
 
     found: dict[str, tuple[object, ...]] = {}
     known = [item for item in template.variables if item.kind and item.required]

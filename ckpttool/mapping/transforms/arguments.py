@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from ckpttool.mapping.nodes import MAP, SCALAR, SEQ, Node
+from ckpttool.mapping.language.nodes import MAP, SCALAR, SEQ, Node
 from ckpttool.mapping.transforms.base import TransformError
 from ckpttool.mapping.transforms.sizes import Parameters, Size, fixed, parse_number, parse_size
 from ckpttool.tensors import BY_NAME

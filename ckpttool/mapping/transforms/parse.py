@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ckpttool.errors import MappingError, Problem
-from ckpttool.mapping.nodes import MAP, SCALAR, SEQ, Node, from_data
+from ckpttool.mapping.language.nodes import MAP, SCALAR, SEQ, Node, from_data
 from ckpttool.mapping.transforms.arguments import BadArgumentError, Context
 from ckpttool.mapping.transforms.base import TransformError
 from ckpttool.mapping.transforms.chain import Chain, Step

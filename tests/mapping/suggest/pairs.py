@@ -289,7 +289,7 @@ def measure(draft: Any, origins: dict[str, str]) -> Score:
 def _run() -> None:
     import keras
 
-    from ckpttool.mapping.like import live_template
+    from ckpttool.mapping.like.template import live_template
     from ckpttool.mapping.suggest.draft import draft
     from ckpttool.mapping.suggest.units import SourceTensor
 

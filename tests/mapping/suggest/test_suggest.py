@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from ckpttool.mapping.document import parse_document
-from ckpttool.mapping.like import TargetVariable, Template
-from ckpttool.mapping.matching import Matching
-from ckpttool.mapping.rules import compile_rules
+from ckpttool.mapping.language.document import parse_document
+from ckpttool.mapping.language.rules import compile_rules
+from ckpttool.mapping.like.template import TargetVariable, Template
+from ckpttool.mapping.planning.matching import Matching
 from ckpttool.mapping.suggest.draft import Draft, draft
 from ckpttool.mapping.suggest.fold import Line, fold
 from ckpttool.mapping.suggest.shapes import changes
@@ -165,7 +165,7 @@ def test_a_safetensors_target_gets_kernels_turned() -> None:
     ],
 )
 def test_shapes_that_become_others(source: Shape, target: Shape, chain: tuple[str, ...]) -> None:
-    from ckpttool.mapping.nodes import parse_yaml
+    from ckpttool.mapping.language.nodes import parse_yaml
     from ckpttool.mapping.transforms.base import ArraySpec
     from ckpttool.mapping.transforms.parse import parse_chain
 

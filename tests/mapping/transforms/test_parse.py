@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from ckpttool.errors import MappingError, Problem
-from ckpttool.mapping.nodes import parse_yaml
+from ckpttool.mapping.language.nodes import parse_yaml
 from ckpttool.mapping.transforms import reference, schema
 from ckpttool.mapping.transforms.base import ArraySpec, TransformError
 from ckpttool.mapping.transforms.chain import Chain, StepError

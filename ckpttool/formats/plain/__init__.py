@@ -1,0 +1,1 @@
+"""Formats of named arrays and nothing more: ``.npz`` and safetensors."""

@@ -1,0 +1,1 @@
+"""TensorFlow's own formats: V1 and V2 checkpoints, object graphs, MetaGraphs, SavedModels."""

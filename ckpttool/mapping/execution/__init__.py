@@ -1,0 +1,1 @@
+"""Carrying out a plan: streaming, reading back, committing."""

@@ -1,0 +1,1 @@
+"""Mapping files: parsing, patterns, templates, parameters, compiled rules."""

@@ -1,0 +1,1 @@
+"""Templates: what a target has to hold, read from a file or a live model."""

@@ -1,0 +1,1 @@
+"""From rules and names to a plan that is checked whole."""

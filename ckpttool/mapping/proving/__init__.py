@@ -1,0 +1,1 @@
+"""The numeric proof of a migration."""

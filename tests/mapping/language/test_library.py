@@ -1,0 +1,108 @@
+"""The mapping files that come with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from remap_support import renames, specs
+
+from ckpttool.analysis.roles import infer_roles
+from ckpttool.errors import CkptError, MappingError
+from ckpttool.formats.locating.locate import Located
+from ckpttool.formats.tensorflow.slices_v1 import open_v1
+from ckpttool.mapping.language.library import built_in, find_mapping
+from ckpttool.mapping.planning.plan import make_plan
+from ckpttool.mapping.remap import load_rules
+from ckpttool.tensors import TensorSpec
+
+
+def plan(source: dict[str, TensorSpec], name: str, **options: object) -> dict[str, str]:
+    rules = load_rules(name, **options)  # type: ignore[arg-type]
+    return renames(make_plan(source, rules, infer_roles(source), source="model.ckpt"))
+
+
+@pytest.mark.parametrize("name", sorted(built_in()))
+def test_every_built_in_mapping_is_valid(name: str) -> None:
+    rules = load_rules(name)
+    assert rules.rules
+    assert rules.label == f"mappings/{name}.yaml"
+
+
+def test_every_built_in_mapping_is_in_the_readme(samples: Path) -> None:
+    readme = (samples.parent / "mappings" / "README.md").read_text()
+    for name in built_in():
+        assert f"`{name}`" in readme.split("## ")[0], name
+
+
+def test_finding(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text("unmatched: keep\n")
+    assert find_mapping(str(path)) == (str(path), str(path))
+    for name in ("tf12_rnn_name", str(tmp_path), ""):
+        with pytest.raises(MappingError) as raised:
+            find_mapping(name)
+        assert raised.value.problems[0].code == "MAP006"
+    with pytest.raises(MappingError) as raised:
+        find_mapping("tf12_rnn_name")
+    assert "tf12_rnn_names" in (raised.value.problems[0].hint or "")
+
+
+def test_cells_of_tensorflow_1_2() -> None:
+    source = specs(
+        "rnn/basic_lstm_cell/weights",
+        "rnn/basic_lstm_cell/weights/Adam",
+        "rnn/basic_lstm_cell/biases",
+        "gru_cell/gates/weights",
+        "a/b/lstm_cell/projection/biases",
+        "nas_rnn/recurrent_weights",
+        "my/dense/weights",
+    )
+    assert plan(source, "tf12_rnn_names") == {
+        "rnn/basic_lstm_cell/weights": "rnn/basic_lstm_cell/kernel",
+        "rnn/basic_lstm_cell/weights/Adam": "rnn/basic_lstm_cell/kernel/Adam",
+        "rnn/basic_lstm_cell/biases": "rnn/basic_lstm_cell/bias",
+        "gru_cell/gates/weights": "gru_cell/gates/kernel",
+        "a/b/lstm_cell/projection/biases": "a/b/lstm_cell/projection/bias",
+        "nas_rnn/recurrent_weights": "nas_rnn/recurrent_kernel",
+        "my/dense/weights": "my/dense/weights",
+    }
+    with pytest.raises(MappingError) as raised:
+        plan(specs("my/dense/weights"), "tf12_rnn_names")
+    assert raised.value.problems[0].code == "MAP012"
+
+
+def test_add_scope() -> None:
+    source = specs("w", "w/Adam", "beta1_power", "global_step", beta1_power=(), global_step=())
+    assert plan(source, "add_scope", params={"scope": "a/b"}) == {
+        "w": "a/b/w",
+        "w/Adam": "a/b/w/Adam",
+        "beta1_power": "beta1_power",
+        "global_step": "global_step",
+    }
+
+
+def test_cells_of_tensorflow_0(real_ckpts: Path) -> None:
+    path = str(real_ckpts / "v1-linux-char-rnn" / "model.ckpt-6000")
+    with open_v1(Located(path, "tf-v1", path, (path,))) as reader:
+        moved = plan(dict(reader.specs), "tf011_rnn_names")
+    assert (
+        moved["rnnlm/MultiRNNCell/Cell1/BasicLSTMCell/Linear/Matrix/Adam"]
+        == "rnnlm/multi_rnn_cell/cell_1/basic_lstm_cell/kernel/Adam"
+    )
+    assert moved["rnnlm/embedding"] == "rnnlm/embedding"
+
+
+def test_ways_to_say_what_to_rename() -> None:
+    source = specs("a/w")
+    for rules in (
+        load_rules({"rules": [{"from": "a/**", "to": "b/**"}]}),
+        load_rules(rename=["a/**=b/**"]),
+        load_rules(strip_prefix="a/", add_prefix="b/"),
+        load_rules({"assign": {"a/": "b/"}}),
+    ):
+        assert renames(make_plan(source, rules, {}, source="c")) == {"a/w": "b/w"}
+    for options in ({}, {"mapping": "add_scope", "add_prefix": "x/"}):
+        with pytest.raises(CkptError) as raised:
+            load_rules(**options)  # type: ignore[arg-type]
+        assert raised.value.exit_code == 2
