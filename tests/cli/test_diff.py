@@ -13,35 +13,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cli_support import Run
 from format_makers import Bundle
 from support import memory_checkpoint, strings
 
 from ckpttool.analysis.diff import DiffOptions, diff
 from ckpttool.analysis.metrics import Tolerance
 from ckpttool.cli import progress
-from ckpttool.cli.main import execute
 from ckpttool.render.diff import DiffView, diff_lines
 from ckpttool.render.diff_json import diff_body
 from ckpttool.render.json import dumps
 from ckpttool.render.lines import Layout
 
 
-class Run:
-    """The outcome of one command line."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str], *arguments: str) -> None:
-        capsys.readouterr()
-        self.code = execute(["diff", *arguments])
-        self.out, self.err = capsys.readouterr()
-
-    def body(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.out)
-        return found
-
-
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Any:
-    return lambda *arguments: Run(capsys, *map(str, arguments))
+    return lambda *arguments: Run(capsys, "diff", *arguments)
 
 
 @pytest.fixture

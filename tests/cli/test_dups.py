@@ -8,29 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_support import Run
 
 import ckpttool
 from ckpttool.cli.dups_action import series_of
-from ckpttool.cli.main import execute
 from ckpttool.mapping.remap import load_rules, plan_remap, remap
-
-
-class Run:
-    """The outcome of one command line."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str], *arguments: object) -> None:
-        capsys.readouterr()
-        self.code = execute(["dups", *map(str, arguments)])
-        self.out, self.err = capsys.readouterr()
-
-    def body(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.out)
-        return found
 
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Any:
-    return lambda *arguments: Run(capsys, *arguments)
+    return lambda *arguments: Run(capsys, "dups", *arguments)
 
 
 def test_a_finding_is_exit_1_with_reasons_and_a_fix(run: Any, samples: Path) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from cli_support import Run
 from remap_support import write_bundle
 
-from ckpttool.cli.main import execute
 from ckpttool.formats.registry import open_reader
 
 ARRAYS: dict[str, Any] = {
@@ -21,19 +20,6 @@ ARRAYS: dict[str, Any] = {
     "c/part_2": np.zeros((1, 2), np.float32),
     "global_step": np.array(3, np.int64),
 }
-
-
-class Run:
-    """The outcome of one command line."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str], *arguments: object) -> None:
-        capsys.readouterr()
-        self.code = execute([*map(str, arguments)])
-        self.out, self.err = capsys.readouterr()
-
-    def body(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.out)
-        return found
 
 
 @pytest.fixture

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from cli_support import Run
 from support import memory_checkpoint, strings
 
 from ckpttool.analysis.show import Edges, show
 from ckpttool.analysis.statistics import Histogram
-from ckpttool.cli.main import execute
 from ckpttool.render.histogram import histogram_lines
 from ckpttool.render.lines import Layout, Line
 from ckpttool.render.show import ValueOptions, table_lines, tensor_lines
@@ -25,23 +24,9 @@ def layers(samples: Path) -> str:
     return str(samples / "numbered_layers")
 
 
-class Run:
-    """The outcome of one command line."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str], *arguments: str) -> None:
-        capsys.readouterr()
-        self.code = execute(["show", *arguments])
-        self.out, self.err = capsys.readouterr()
-        self.lines = self.out.splitlines()
-
-    def body(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.out)
-        return found
-
-
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Any:
-    return lambda *arguments: Run(capsys, *arguments)
+    return lambda *arguments: Run(capsys, "show", *arguments)
 
 
 def texts(lines: Any) -> list[str]:

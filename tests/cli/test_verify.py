@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import builtins
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from ckpttool.cli.main import execute
-
-
-class Run:
-    """The outcome of one command line."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str], *arguments: object) -> None:
-        capsys.readouterr()
-        self.code = execute(["verify", *map(str, arguments)])
-        self.out, self.err = capsys.readouterr()
-
-    def body(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.out)
-        return found
+from cli_support import Run
 
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Any:
-    return lambda *arguments: Run(capsys, *arguments)
+    return lambda *arguments: Run(capsys, "verify", *arguments)
 
 
 def test_intact(run: Any, samples: Path) -> None:
