@@ -183,13 +183,13 @@ def notebook_rerun(made: Sample) -> None:
     variables, of which the last was trained."""
     with made.graph():
         for _ in range(3):
-            hidden = v1.Variable(tf.zeros([3, 4])), v1.Variable(tf.zeros([4]))
-            out = v1.Variable(tf.zeros([4, 2])), v1.Variable(tf.zeros([2]))
+            hidden = v1.Variable(tf.fill([3, 4], 0.1)), v1.Variable(tf.zeros([4]))
+            out = v1.Variable(tf.fill([4, 2], 0.1)), v1.Variable(tf.zeros([2]))
             inputs = v1.placeholder_with_default(tf.ones([1, 3]), [1, 3], name="x")
             flow = tf.nn.relu(tf.matmul(inputs, hidden[0]) + hidden[1])
             loss = loss_of(tf.matmul(flow, out[0]) + out[1])
             train = v1.train.GradientDescentOptimizer(0.1).minimize(loss, var_list=[*hidden, *out])
-        made.start()
+        made.start(load=False)
         made.run(train, 2)
         names = ["Variable", *(f"Variable_{number}" for number in range(1, 12))]
         copies = [names[0:4], names[4:8], names[8:12]]

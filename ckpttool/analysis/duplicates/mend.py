@@ -34,7 +34,7 @@ FIXES: dict[str, str] = {
     ),
     "rebuilt_graph": (
         "The code that builds the graph (or import_meta_graph) ran several times in one graph. "
-        "Start it with tf.reset_default_graph(), or build inside with tf.Graph().as_default():."
+        "Start it with tf.reset_default_graph(), or build each inside its own tf.Graph()."
     ),
     "not_known": (
         "Build the network once, or with tf.variable_scope({scope!r}, reuse=tf.AUTO_REUSE) and "

@@ -61,7 +61,7 @@ def _rebuilt_all_alike(
         text = "all of them are still at their initializers"
     evidence.append(Evidence("values", text))
     # Players and members of an ensemble start from different values.
-    if not _anonymous(facts) or (moved and not all(copy.constant for copy in copies)):
+    if not _anonymous(facts) or moved:
         return Judgement("undecided", 0.5, tuple(evidence))
     last = len(copies) - 1
     evidence += [
