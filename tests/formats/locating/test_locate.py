@@ -2,153 +2,42 @@
 
 from __future__ import annotations
 
-import io
 import os
-import pickle
-import tarfile
-import zipfile
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 import pytest
-from format_makers import Bundle, V1Tensor, v1_table
+from format_makers import Bundle
+from locate_support import (
+    GRAPH_DEF,
+    LFS,
+    META,
+    SAVED_MODEL,
+    TEXT_GRAPH,
+    Case,
+    _file,
+    _keras_map,
+    _lost_suffix,
+    _named,
+    _steps,
+    _v1_shards,
+    _weight_map,
+    _without,
+    keras3,
+    keras_archive,
+    legacy,
+    safetensors,
+    saved_model,
+    several,
+    state,
+    v1,
+    v2,
+)
 
 from ckpttool.errors import CkptError, InputError
 from ckpttool.formats.locating.locate import Located, find_checkpoints, locate
 from ckpttool.formats.registry import open_located
-from ckpttool.formats.tensorflow.ordered_code import FULL
-from ckpttool.storage.crc32c import crc32c, mask
-
-LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 123456\n"
-SAVED_MODEL = b"\x08\x01\x12\x02\x0a\x00"
-META = b"\x0a\x02\x2a\x00\x12\x0c\x0a\x0a\x0a\x01x\x12\x05Const"
-TEXT_GRAPH = b'node {\n  name: "x"\n  op: "Const"\n}\n'
-GRAPH_DEF = b"\x0a\x0a\x0a\x01x\x12\x05Const" * 2
-
-
-def v2(folder: Path, base: str, *, shards: int = 1) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    bundle = Bundle(shards=shards)
-    bundle.add(b"w", np.arange(3, dtype=np.float32))
-    bundle.write(folder, base)
-
-
-def v1(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tensor = V1Tensor(b"w", 1, [1], [([(0, FULL)], b"\x08\x01\x2a\x04\x00\x00\x80\x3f")])
-    path.write_bytes(v1_table([tensor]))
-
-
-def saved_model(folder: Path, *, variables: bool = True, text: bool = False) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    if text:
-        (folder / "saved_model.pbtxt").write_bytes(b"saved_model_schema_version: 1\n")
-    else:
-        (folder / "saved_model.pb").write_bytes(SAVED_MODEL)
-    if variables:
-        v2(folder / "variables", "variables")
-
-
-def safetensors(path: Path) -> None:
-    header = b'{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}'
-    path.write_bytes(len(header).to_bytes(8, "little") + header + b"\1\2")
-
-
-def keras3(path: Path) -> None:
-    with h5py.File(path, "w") as file:
-        file["layers/dense/vars/0"] = np.zeros(2, np.float32)
-
-
-def legacy(path: Path) -> None:
-    with h5py.File(path, "w") as file:
-        file["d/d/kernel:0"] = np.zeros(2, np.float32)
-        file.attrs["layer_names"] = [b"d"]
-        file["d"].attrs["weight_names"] = [b"d/kernel:0"]
-
-
-def keras_archive(path: Path) -> None:
-    inner = io.BytesIO()
-    with h5py.File(inner, "w") as file:
-        file["layers/dense/vars/0"] = np.zeros(2, np.float32)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("config.json", "{}")
-        archive.writestr("model.weights.h5", inner.getvalue())
-
-
-def state(folder: Path, latest: str, *others: str, name: str = "checkpoint") -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = [f'model_checkpoint_path: "{latest}"']
-    lines += [f'all_model_checkpoint_paths: "{each}"' for each in (*others, latest)]
-    (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-class Case(NamedTuple):
-    """``make`` fills the directory; ``typed`` is found as ``path`` of that ``format``."""
-
-    make: Callable[[Path], Any]
-    typed: str
-    path: str
-    format: str
-    notices: tuple[str, ...] = ()
-
-
-def several(*makers: Callable[[Path], Any]) -> Callable[[Path], None]:
-    def make(folder: Path) -> None:
-        for maker in makers:
-            maker(folder)
-
-    return make
-
-
-def _steps(folder: Path) -> None:
-    for step in (9, 10, 100):
-        v2(folder, f"m-{step}")
-
-
-def _named(base: str, **options: int) -> Callable[[Path], None]:
-    return lambda folder: v2(folder, base, **options)
-
-
-def _v1_shards(folder: Path) -> None:
-    for shard in range(2):
-        v1(folder / f"m-7-{shard:05d}-of-00002")
-
-
-def _file(name: str, data: bytes = b"") -> Callable[[Path], Any]:
-    return lambda folder: (folder / name).write_bytes(data)
-
-
-def _without(maker: Callable[[Path], Any], *names: str) -> Callable[[Path], None]:
-    def make(folder: Path) -> None:
-        maker(folder)
-        for name in names:
-            (folder / name).unlink()
-
-    return make
-
-
-def _weight_map(folder: Path) -> None:
-    safetensors(folder / "model-00001-of-00001.safetensors")
-    (folder / "model.safetensors.index.json").write_text(
-        '{"weight_map": {"a": "model-00001-of-00001.safetensors"}}'
-    )
-
-
-def _keras_map(folder: Path) -> None:
-    keras3(folder / "x_00000.weights.h5")
-    (folder / "x.weights.json").write_text(
-        '{"weight_map": {"/layers/dense/vars": "x_00000.weights.h5"}}'
-    )
-
-
-def _lost_suffix(folder: Path) -> None:
-    v2(folder, "m")
-    (folder / "m.index").rename(folder / "m")
-
 
 CASES = {
     # Prefixes and member files of V2.
@@ -356,137 +245,6 @@ def test_found_relative_to_here(
     assert os.path.normpath(os.path.abspath(found.path)) == os.path.normpath(tmp_path / case.path)
     with open_located(found):
         pass
-
-
-class Refusal(NamedTuple):
-    """``typed`` is refused with ``code``; the message or hint has ``words``."""
-
-    make: Callable[[Path], Any]
-    typed: str
-    code: str
-    words: tuple[str, ...]
-
-
-def _zip_of(name: str, member: str) -> Callable[[Path], None]:
-    def make(folder: Path) -> None:
-        with zipfile.ZipFile(folder / name, "w") as archive:
-            archive.writestr(member, b"x")
-
-    return make
-
-
-def _tar(folder: Path) -> None:
-    with tarfile.open(folder / "m.ckpt", "w") as archive:
-        archive.addfile(tarfile.TarInfo("x"))
-
-
-def _record(payload: bytes) -> bytes:
-    length = len(payload).to_bytes(8, "little")
-    return length + mask(crc32c(length)).to_bytes(4, "little") + payload + b"\0\0\0\0"
-
-
-def _cut_v1(folder: Path) -> None:
-    v1(folder / "m")
-    (folder / "m").write_bytes((folder / "m").read_bytes()[:-20])
-
-
-REFUSALS = {
-    "nothing": Refusal(lambda f: None, "m", "INP001", ("no checkpoint",)),
-    "no directory": Refusal(lambda f: None, "no/m", "INP001", ("no such directory",)),
-    "empty directory": Refusal(lambda f: None, ".", "INP001", ("no checkpoint in this directory",)),
-    "a near miss": Refusal(
-        _named("model.ckpt-168"), "modle.ckpt-168", "INP001", ("model.ckpt-168", "ckpttool tree")
-    ),
-    "several extend it": Refusal(_steps, "m", "INP013", ("m-100, ", "m-9", "ckpttool tree")),
-    "several versions": Refusal(
-        several(lambda f: saved_model(f / "1"), lambda f: saved_model(f / "2")),
-        ".",
-        "INP013",
-        ("2", "1"),
-    ),
-    "several weights": Refusal(
-        several(
-            lambda f: safetensors(f / "a.safetensors"), lambda f: safetensors(f / "b.safetensors")
-        ),
-        ".",
-        "INP013",
-        ("a.safetensors", "b.safetensors"),
-    ),
-    "data without index": Refusal(
-        _without(_named("m"), "m.index"), "m", "INP001", ("index is missing",)
-    ),
-    "shard without index": Refusal(
-        _without(_named("m"), "m.index"), "m.data-00000-of-00001", "INP001", ("index is missing",)
-    ),
-    "directory of data": Refusal(
-        _without(_named("m"), "m.index"), ".", "INP001", ("index is missing",)
-    ),
-    "state names what is gone": Refusal(lambda f: state(f, "m-1"), ".", "INP015", ("m-1",)),
-    "state file typed, all gone": Refusal(
-        lambda f: state(f, "m-1"), "checkpoint", "INP015", ("m-1",)
-    ),
-    "pointer as index": Refusal(_file("m.index", LFS), "m", "INP003", ("LFS", "git lfs pull")),
-    "pointer as v1": Refusal(_file("m.ckpt", LFS), "m.ckpt", "INP003", ("LFS",)),
-    "pointer as meta": Refusal(_file("m.meta", LFS), "m.meta", "INP003", ("LFS",)),
-    "pointer as saved model": Refusal(
-        _file("saved_model.pb", LFS), ".", "INP003", ("LFS",)
-    ),
-    "pointer as safetensors": Refusal(
-        _file("m.safetensors", LFS), ".", "INP003", ("LFS",)
-    ),
-    "pytorch zip": Refusal(_zip_of("m.ckpt", "a/data.pkl"), "m.ckpt", "INP003", ("PyTorch",)),
-    "pytorch zip in a directory": Refusal(
-        _zip_of("pytorch_model.bin", "a/data.pkl"), ".", "INP003", ("PyTorch",)
-    ),
-    "pytorch pickle": Refusal(
-        _file("m.ckpt", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M"),
-        "m.ckpt",
-        "INP003",
-        ("PyTorch",),
-    ),
-    "pickle": Refusal(_file("m.ckpt", pickle.dumps({"a": 1}, 4)), "m.ckpt", "INP003", ("pickle",)),
-    "zip": Refusal(_zip_of("m.ckpt", "m.index"), "m.ckpt", "INP003", ("zip", "unzip")),
-    "gzip": Refusal(_file("m.ckpt", b"\x1f\x8b\x08\0"), "m.ckpt", "INP003", ("gzip", "tar xzf")),
-    "tar": Refusal(_tar, "m.ckpt", "INP003", ("tar archive", "tar xf")),
-    "web page": Refusal(
-        _file("m.ckpt", b"\n <!DOCTYPE html>\n<html>"), "m.ckpt", "INP003", ("HTML",)
-    ),
-    "web page as index": Refusal(_file("m.index", b"<html></html>"), "m", "INP003", ("HTML",)),
-    "web page in a directory": Refusal(_file("m.ckpt", b"<html>"), ".", "INP003", ("HTML",)),
-    "events": Refusal(
-        _file("m", _record(b"\x09\0\0\0\0\0\0\0\0\x1a\x0dbrain.Event:2")),
-        "m",
-        "INP003",
-        ("event file",),
-    ),
-    "records": Refusal(_file("m", _record(b"x" * 40)), "m", "INP003", ("TFRecord",)),
-    "tflite": Refusal(_file("m", b"\x1c\0\0\0TFL3\0\0"), "m", "INP003", ("Lite",)),
-    "onnx": Refusal(_file("m", b"\x08\x08\x12\x07pytorch:\x00"), "m", "INP003", ("ONNX",)),
-    "npy": Refusal(_file("m", b"\x93NUMPY\x01\0"), "m", "INP003", ("npy",)),
-    "empty file": Refusal(_file("m.ckpt"), "m.ckpt", "INP003", ("empty",)),
-    "cut v1": Refusal(_cut_v1, "m", "INP004", ("cut short", "V1")),
-    "random bytes": Refusal(_file("m", bytes(range(200, 256))), "m", "INP003", ("known kind",)),
-    "json that is no map": Refusal(
-        _file("m.json", b'{"a": 1}'), "m.json", "INP003", ("weight map",)
-    ),
-    "map that leads out": Refusal(
-        _file("m.json", b'{"weight_map": {"a": "../x.safetensors"}}'), "m.json", "INP004", ("out",)
-    ),
-    "damaged zip": Refusal(_file("m.npz", b"PK\x03\x04" + b"x" * 60), "m.npz", "INP004", ("zip",)),
-    "NUL": Refusal(lambda f: None, "a\0b", "INP001", ("no checkpoint",)),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in REFUSALS.items()])
-def test_refused(case: Refusal, tmp_path: Path) -> None:
-    case.make(tmp_path)
-    with pytest.raises(InputError) as caught:
-        locate(f"{tmp_path}/{case.typed}" if case.typed != "." else str(tmp_path))
-    problem = caught.value.problems[0]
-    assert problem.code == case.code
-    told = " | ".join(str(part) for part in problem)
-    for words in case.words:
-        assert words in told
 
 
 def test_several_prefixes_are_listed_newest_first(tmp_path: Path) -> None:
