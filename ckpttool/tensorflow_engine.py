@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 def load_tensorflow() -> Any:
     """The TensorFlow module, quiet and without a GPU; :class:`ExtraMissingError` without it."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # or it says on stderr that they are on
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    keep_quiet()
     try:
         import tensorflow as tf
     except ImportError as error:
@@ -32,6 +30,13 @@ def load_tensorflow() -> Any:
             )
         ) from error
     return tf
+
+
+def keep_quiet() -> None:
+    """Have TensorFlow, when it is imported, say nothing on stderr and look for no GPU."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # or it says on stderr that they are on
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 
 class TensorFlowReader:

@@ -38,17 +38,6 @@ _RANDOM_OPS = frozenset(
     )
 )
 _BATCH_NORMS = frozenset(("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"))
-# Nodes that are no output of a model, though nothing reads them.
-_NO_OUTPUTS = frozenset(
-    (
-        "Assert", "Assign", "AssignAdd", "AssignSub", "AssignVariableOp", "AudioSummary", "Const",
-        "HistogramSummary", "ImageSummary", "MergeSummary", "MergeV2Checkpoints", "NoOp", "Print",
-        "RestoreV2", "SaveV2", "ScalarSummary", "ShardedFilename", "TensorSummary",
-        "VarIsInitializedOp",
-    )
-)  # fmt: skip
-_DT_REF = 100
-FLOATS = frozenset((1, 2, 14, 19))  # float32, float64, bfloat16, float16
 _LISTED = 12
 
 
@@ -135,62 +124,6 @@ class Graph:
                 copy.device = ""
                 copy.attr.pop("_class", None)
         return definition
-
-    def outputs(self) -> list[str]:
-        """Tensors that may be the model's output: computed from inputs, and read by nobody."""
-        signature = self._signature()
-        if signature:
-            return signature
-        fed = self._below_inputs()
-        inner = self._read_by(fed)
-        return [
-            f"{name}:0"
-            for name in fed
-            if name not in inner
-            and self.nodes[name].op not in _NO_OUTPUTS
-            and self.nodes[name].op not in INPUT_OPS
-            and not name.startswith(("gradients/", "save/"))
-            and self._is_float(self.nodes[name])
-        ]
-
-    def _signature(self) -> list[str]:
-        """The floating-point outputs of the signature that serves."""
-        found = self.meta.signature_def
-        for key in ("serving_default", "default"):
-            if key in found:
-                return sorted(
-                    item.name for item in found[key].outputs.values() if item.dtype in FLOATS
-                )
-        return []
-
-    def _below_inputs(self) -> dict[str, None]:
-        """Nodes that are computed from inputs, gradients and what trains left out."""
-        readers: dict[str, list[str]] = {}
-        for name, node in self.nodes.items():
-            for item in node.input:
-                readers.setdefault(split_input(item)[0], []).append(name)
-        found: dict[str, None] = {}
-        todo = [name for name, node in self.nodes.items() if node.op in INPUT_OPS]
-        while todo:
-            name = todo.pop()
-            if name not in found and not name.startswith("gradients"):
-                found[name] = None
-                todo += readers.get(name, ())
-        return found
-
-    def _read_by(self, names: Iterable[str]) -> set[str]:
-        """Nodes whose values other nodes of these read."""
-        return {
-            source
-            for name in names
-            if self.nodes[name].op not in _NO_OUTPUTS
-            for source, number in map(split_input, self.nodes[name].input)
-            if number is not None
-        }
-
-    def _is_float(self, node: Any) -> bool:
-        kinds = [node.attr[key].type for key in ("T", "dtype", "DstT") if key in node.attr]
-        return not kinds or kinds[-1] % _DT_REF in FLOATS
 
     def random_nodes(self, nodes: Mapping[str, Any]) -> Iterator[str]:
         """What makes outputs depend on chance, or on the other examples of a batch."""

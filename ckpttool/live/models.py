@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ckpttool.errors import CkptError, ExtraMissingError, Problem, UsageError
+from ckpttool.tensorflow_engine import keep_quiet
 
 _FRAMEWORKS = frozenset(("tensorflow", "keras", "tf_keras", "keras_hub", "sonnet"))
 _MAX_DEPTH = 60
@@ -59,8 +60,7 @@ def call_model(text: str) -> Any:
     :class:`UsageError` where there is no such callable, or it fails.
     """
     module_name, _, attributes = text.partition(":")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    keep_quiet()
     here = os.getcwd()
     sys.path.insert(0, here)  # as `python -m` has it
     try:

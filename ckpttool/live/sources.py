@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ckpttool.errors import InputError, Problem, UsageError
+from ckpttool.errors import InputError, Problem
 from ckpttool.live.doubles import in_double
-from ckpttool.live.graphs import INPUT_OPS, Graph, split_input, tensor_name
+from ckpttool.live.graphs import INPUT_OPS, Graph, split_input
 from ckpttool.tensorflow_engine import load_tensorflow
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class SourceGraph:
     @property
     def shape(self) -> Dims | None:
         """The output's shape as far as the graph knows it."""
-        return _dims(self._session.graph.get_tensor_by_name(self.output))
+        return dims_of(self._session.graph.get_tensor_by_name(self.output))
 
     def close(self) -> None:
         """Release the session."""
@@ -155,58 +155,11 @@ class SourceGraph:
             tensor = self._session.graph.get_tensor_by_name(name)
             optional = tensor.op.type == "PlaceholderWithDefault"
             rows = _rows(self._tf, tensor) if tensor.dtype.is_integer else None
-            yield InputTensor(name, tensor.dtype.base_dtype.name, _dims(tensor), optional, rows)
+            yield InputTensor(name, tensor.dtype.base_dtype.name, dims_of(tensor), optional, rows)
 
 
-def choose_output(graph: Graph, output: str | None, shapes: Sequence[Dims] = ()) -> str:
-    """The tensor to compare: as named, or the only one that may be it.
-
-    ``shapes`` are those of the model's outputs.  Raises :class:`UsageError`, listing what there
-    is, where it is not clear which.
-    """
-    if output is not None:
-        graph.node(output)
-        return tensor_name(output)
-    found = graph.outputs()
-    if len(found) > 1 and shapes:
-        fitting = [name for name, dims in _shapes(graph, found) if _alike(dims, shapes)]
-        found = fitting or found
-    if len(found) == 1:
-        return found[0]
-    message = "the graph has several outputs" if found else "the graph has no clear output"
-    listed = ", ".join(found[:_LISTED]) or None
-    hint = f"--output-tensor {found[0] if found else 'TENSOR'}"
-    raise UsageError(Problem("USE001", message, graph.path, listed, hint=hint))
-
-
-def _shapes(graph: Graph, tensors: Sequence[str]) -> list[tuple[str, Dims | None]]:
-    """Static shapes of tensors; none where TensorFlow does not import what they need."""
-    tf = load_tensorflow()
-    imported = tf.Graph()
-    try:
-        with imported.as_default():
-            names = [name.partition(":")[0] for name in tensors]
-            tf.compat.v1.import_graph_def(graph.part(names), name="")
-        return [(name, _dims(imported.get_tensor_by_name(name))) for name in tensors]
-    except Exception:
-        return []
-
-
-def _alike(dims: Dims | None, shapes: Sequence[Dims]) -> bool:
-    """Whether a tensor's shape may be one of these, axes of one element aside."""
-    if dims is None:
-        return True
-    own = [size for size in dims[1:] if size != 1]
-    for shape in shapes:
-        other = [size for size in shape[1:] if size != 1]
-        if len(own) == len(other) and len(dims) > 0:
-            pairs = zip(own, other, strict=True)
-            if all(a is None or b is None or a == b for a, b in pairs):
-                return True
-    return False
-
-
-def _dims(tensor: Any) -> Dims | None:
+def dims_of(tensor: Any) -> Dims | None:
+    """A tensor's static shape; None where the graph does not know the rank."""
     return None if tensor.shape.rank is None else tuple(tensor.shape.as_list())
 
 
@@ -232,5 +185,5 @@ def _table_rows(table: Any) -> list[int]:
     if table.op.type == "VarHandleOp":
         dims: Sequence[int | None] = [item.size for item in table.op.get_attr("shape").dim]
     else:
-        dims = _dims(table) or ()
+        dims = dims_of(table) or ()
     return [dims[0]] if dims and dims[0] and dims[0] > 0 else []

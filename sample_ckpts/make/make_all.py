@@ -27,6 +27,7 @@ MODULES = (
     "scopes",
     "sharing",
     "embedding_run",
+    "convnet",
     "collections_",
     "partitions",
     "v1_files",

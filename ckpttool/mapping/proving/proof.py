@@ -99,8 +99,8 @@ def prove(
             from ckpttool.mapping.proving.arrays_proof import prove_by_file
 
             return prove_by_file(target, options.io, options, _about_constants(report))
-        source = _source(stack, checkpoint, target, options)
-        return _Run(source, target, options, _about_constants(report)).proof()
+        source, notes = _source(stack, checkpoint, target, options)
+        return _Run(source, target, options, [*_about_constants(report), *notes]).proof()
 
 
 def _filled(
@@ -139,10 +139,11 @@ def _about_constants(report: LoadReport | None) -> list[str]:
 
 def _source(
     stack: ExitStack, checkpoint: Checkpoint, target: TargetModel, options: ProveOptions
-) -> SourceGraph:
+) -> tuple[SourceGraph, tuple[str, ...]]:
     from ckpttool.analysis.verify_against import tensorflow_prefix
     from ckpttool.live.graphs import Graph
-    from ckpttool.live.sources import SourceGraph, choose_output
+    from ckpttool.live.outputs import choose_output
+    from ckpttool.live.sources import SourceGraph
 
     if checkpoint.info.format not in ("tf-v2", "tf-v1", "saved-model", "hub-module"):
         message = "only what a TF1 Saver wrote can be restored into its graph"
@@ -150,7 +151,7 @@ def _source(
         info = checkpoint.info
         raise InputError(Problem("INP017", message, info.path, info.format, hint=hint))
     graph = Graph(*_meta_graph(checkpoint, options.graph))
-    output = choose_output(graph, options.output, target.shapes)
+    output, notes = choose_output(graph, options.output, target.shapes)
     prefix = stack.enter_context(tensorflow_prefix(checkpoint))
     feeds = [_feed(item).name for item in options.feeds]
     named = [name if ":" in name else f"{name}:0" for name in feeds if name]
@@ -158,7 +159,7 @@ def _source(
         graph.node(name)
     source = SourceGraph(graph, prefix, output, named, options.float64)
     stack.callback(source.close)
-    return source
+    return source, notes
 
 
 def _meta_graph(checkpoint: Checkpoint, path: str | None) -> tuple[Any, str]:
