@@ -30,7 +30,7 @@ _UPDATES = frozenset(
         "AssignSubVariableOp",
     )
 )  # fmt: skip
-_TRAINING = ("gradients", "save/")
+_OPTIMIZERS = ("Apply", "ResourceApply", "SparseApply", "ResourceSparseApply")
 _DT_REF = 100
 _FLOATS = frozenset((1, 2, 14, 19))  # float32, float64, bfloat16, float16
 _MAX_PASSES = 8  # over a graph with loops, until what is known of its nodes stays
@@ -91,9 +91,14 @@ def _may_be(node: Any) -> bool:
         node.op not in _NO_OUTPUTS
         and node.op not in _UPDATES
         and node.op not in INPUT_OPS
-        and not node.name.startswith(_TRAINING)
+        and not node.name.startswith("save/")
         and _is_float(node)
     )
+
+
+def _trains(node: Any) -> bool:
+    """Whether a node is a part of training: gradients, in whatever scope, and what applies them."""
+    return "/gradients" in f"/{node.name}" or node.op.startswith(_OPTIMIZERS)
 
 
 def _signature(meta: Any) -> list[str]:
@@ -118,7 +123,7 @@ def _below_inputs(graph: Graph) -> dict[str, None]:
     todo = [name for name, node in graph.nodes.items() if node.op in INPUT_OPS]
     while todo:
         name = todo.pop()
-        if name not in found and not name.startswith("gradients"):
+        if name not in found and not _trains(graph.nodes[name]):
             found[name] = None
             todo += readers.get(name, ())
     return found
