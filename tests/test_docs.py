@@ -16,12 +16,15 @@ from ckpttool.cli.main import execute
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*/README.md")])
 _BLOCK = re.compile(r"^```(?:sh|console|bash)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_OF_ITS_OWN = "first-migration.md"  # needs a model: tests/oracle/test_tutorial_oracle.py types it
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
 def _commands() -> list[tuple[str, str]]:
     found = []
     for page in PAGES:
+        if page.name == _OF_ITS_OWN:
+            continue
         for block in _BLOCK.findall(page.read_text("utf-8")):
             for line in block.splitlines():
                 if line.startswith("ckpttool ") and "sample_ckpts/" in line and "|" not in line:
