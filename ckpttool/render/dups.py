@@ -12,7 +12,7 @@ from ckpttool.analysis.duplicates import (
     Evidence,
     SharedVariable,
 )
-from ckpttool.render.lines import Layout, Line, plural, safe
+from ckpttool.render.lines import Layout, Line, plural, safe, wrapped
 
 LIMIT = 6  # variables and copies shown of a group
 _WIDTH = 100
@@ -103,7 +103,7 @@ def _block(group: DuplicateGroup, unicode: bool, width: int, every: bool) -> Ite
     for item in group.evidence:
         yield from _reason(item, unicode, width)
     if group.fix is not None:
-        yield from _wrapped("  fix: ", safe(group.fix, unicode), width, "flag")
+        yield from wrapped("  fix: ", safe(group.fix, unicode), width, "flag")
 
 
 def _variables(copy: tuple[str, ...], scopes: tuple[str, ...], unicode: bool) -> Iterator[Line]:
@@ -120,22 +120,7 @@ def _reason(item: Evidence, unicode: bool, width: int) -> Iterator[Line]:
     text = safe(item.text, unicode)
     if item.certainty != "confirmed":
         text += f" ({item.certainty})"
-    yield from _wrapped(mark, text, width, "")
-
-
-def _wrapped(mark: str, text: str, width: int, style: str) -> Iterator[Line]:
-    """``text`` after ``mark``, its further lines indented as far; words are never cut."""
-    indent = " " * len(mark)
-    current = ""
-    first = True
-    for word in text.split(" "):
-        longer = f"{current} {word}" if current else word
-        if current and len(indent) + len(longer) > width:
-            yield [(mark if first else indent, style if first else ""), (current, "")]
-            current, first = word, False
-        else:
-            current = longer
-    yield [(mark if first else indent, style if first else ""), (current, "")]
+    yield from wrapped(mark, text, width, "")
 
 
 def _shared(result: DuplicatesResult, unicode: bool) -> Iterator[Line]:

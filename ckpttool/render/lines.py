@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TextIO
 
 from ckpttool.names import printable
@@ -139,3 +139,24 @@ def human_bytes(count: int) -> str:
 def plural(count: int, word: str) -> str:
     """``1 variable``, ``2 variables``."""
     return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+
+
+def wrapped(mark: str, text: str, width: int | None, style: str) -> Iterator[Line]:
+    """``text`` after ``mark``, its further lines indented as far; words are never cut.
+
+    ``style`` is the mark's.  Without a ``width`` it is one line.
+    """
+    if width is None:
+        yield [(mark, style), (text, "")]
+        return
+    indent = " " * len(mark)
+    current = ""
+    first = True
+    for word in text.split(" "):
+        longer = f"{current} {word}" if current else word
+        if current and len(indent) + len(longer) > width:
+            yield [(mark if first else indent, style if first else ""), (current, "")]
+            current, first = word, False
+        else:
+            current = longer
+    yield [(mark if first else indent, style if first else ""), (current, "")]
