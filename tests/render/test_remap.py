@@ -46,8 +46,8 @@ def test_what_a_policy_drops_is_counted_and_what_no_rule_took_is_named() -> None
 
 
 def test_nothing_is_cut_or_wrapped_by_the_terminal() -> None:
-    text = _text(64)
-    assert [line for line in text if len(line) > 64] == [
+    text = _text(68)
+    assert [line for line in text if len(line) > 68] == [
         "      → " + "y" * 30 + "  transpose  3×2  other.yaml:9:1"
     ]
     start = next(at for at, line in enumerate(text) if line.startswith("  caveat "))
