@@ -7,19 +7,38 @@ from typing import Any
 
 from ckpttool.mapping.language.catalog import Linted, MappingInfo
 from ckpttool.mapping.planning.plan import plan_data
-from ckpttool.render.lines import Layout, Line, plural, safe
+from ckpttool.render.lines import Layout, Line, plural, safe, wrapped
+
+# What the status of a proof means, in a word or two.
+STATUS_WORDS = {
+    "equal": "equal",
+    "equal_after_change": "equal after a change",
+    "weights_only": "weights only",
+    "unproven": "unproven",
+}
 
 
 def list_lines(found: Sequence[MappingInfo], layout: Layout) -> Iterator[Line]:
-    """One line each: name, target, description."""
+    """Name, target, status of the proof, description: in one line, or in as many as it takes."""
     unicode = layout.unicode
     width = max((len(item.name) for item in found), default=0)
-    for item in found:
-        yield [
+    rows = [(item, STATUS_WORDS.get(item.status or "", item.status or "")) for item in found]
+    status_width = max((len(status) for _, status in rows), default=0)
+    longest = max((len(item.description) for item in found), default=0)
+    whole = width + status_width + longest + 19
+    short = layout.width is not None and whole > layout.width
+    for item, status in rows:
+        head: Line = [
             (safe(item.name.ljust(width), unicode), "title"),
             (f"  {(item.target or '').ljust(13)}", "dim"),
-            (f"  {safe(item.description, unicode)}", ""),
+            (f"  {safe(status, unicode).ljust(status_width)}", "good" if status == "equal" else ""),
         ]
+        description = safe(item.description, unicode)
+        if short:
+            yield head
+            yield from wrapped("    ", description, layout.width, "")
+        else:
+            yield [*head, (f"  {description}", "")]
 
 
 def show_lines(found: Sequence[MappingInfo], layout: Layout) -> Iterator[Line]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ckpttool.mapping.proving.agreement import Proof
-from ckpttool.render.lines import Layout, Line, safe
+from ckpttool.render.lines import Layout, Line, safe, wrapped
 
 _STYLES = {"equal": "good", "close": "warn", "different": "bad", "nothing": "bad"}
 _WORDS = {
@@ -50,6 +50,6 @@ def proof_lines(proof: Proof, layout: Layout) -> Iterator[Line]:
         yield [(f"  {word:<12}", "dim"), (f"{value:<12.4g}", "number"), (what, "dim")]
     yield [(_WORDS[proof.verdict], _STYLES[proof.verdict])]
     for text in proof.reasons:
-        yield [("  " + safe(text, unicode), "")]
+        yield from wrapped("  ", safe(text, unicode), layout.width, "")
     for text in proof.notes:
-        yield [("  note: " + safe(text, unicode), "dim")]
+        yield from wrapped("  note: ", safe(text, unicode), layout.width, "dim")

@@ -37,9 +37,19 @@ class MappingInfo(NamedTuple):
     free: Mapping[str, Any]
     text: str = ""
 
+    @property
+    def status(self) -> str | None:
+        """What the proof says: ``equal``, ``equal_after_change``, ``weights_only``, ``unproven``.
+
+        None where the file has no proof.
+        """
+        proof = self.free.get("proof")
+        status = proof.get("status") if isinstance(proof, dict) else None
+        return status if isinstance(status, str) else None
+
     def data(self) -> dict[str, Any]:
         """As plain data, without the text."""
-        body = self._asdict()
+        body = {**self._asdict(), "status": self.status}
         del body["text"]
         body.update(body.pop("free"))
         body["caveats"] = list(self.caveats)
