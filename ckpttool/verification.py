@@ -13,7 +13,8 @@ from ckpttool.errors import CkptError, ExtraMissingError, Problem, UsageError
 from ckpttool.formats.locating.choosing import STATE_NAME, named, rank_of
 from ckpttool.formats.locating.folder import Folder
 from ckpttool.formats.locating.folder_scan import Scan
-from ckpttool.formats.locating.locate import INDEX_SUFFIX, find_checkpoints, locate
+from ckpttool.formats.locating.locate import find_checkpoints, locate
+from ckpttool.formats.locating.located import INDEX_SUFFIX
 from ckpttool.formats.tensorflow.state_file import CheckpointState, read_state
 from ckpttool.storage.files import LOCAL, files_for, split
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ckpttool.formats.locating.locate import Located
+from ckpttool.formats.locating.located import Located
 from ckpttool.formats.tensorflow.ordered_code import FULL, Extent, encode_slice_key
 from ckpttool.formats.tensorflow.table_writer import write_table
 from ckpttool.storage.crc32c import crc32c, mask

@@ -12,7 +12,7 @@ import numpy as np
 from ckpttool.analysis.roles import infer_roles
 from ckpttool.errors import CkptError
 from ckpttool.formats.base import GraphSource
-from ckpttool.formats.locating.locate import Located
+from ckpttool.formats.locating.located import Located
 from ckpttool.formats.tensorflow.bundle import BundleReader, open_bundle
 from ckpttool.formats.tensorflow.bundle_writer import BundleWriter, Written
 from ckpttool.mapping.language.document import parse_document

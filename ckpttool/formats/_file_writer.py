@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckpttool.errors import OutputError, Problem
-from ckpttool.formats.locating.locate import Located
+from ckpttool.formats.locating.located import Located
 from ckpttool.formats.writing import Names, Output, WriteOptions, Written
 from ckpttool.names import printable
 from ckpttool.storage.atomic import OutputGroup, Staged

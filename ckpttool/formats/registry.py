@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from ckpttool.errors import InputError
 from ckpttool.formats.base import Reader
-from ckpttool.formats.locating.locate import Located, locate
+from ckpttool.formats.locating.locate import locate
+from ckpttool.formats.locating.located import Located
 
 
 class Format(NamedTuple):

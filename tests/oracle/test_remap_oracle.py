@@ -11,7 +11,7 @@ import pytest
 from remap_support import open_prefix, plan_for, write_bundle
 
 from ckpttool.analysis.roles import infer_roles
-from ckpttool.formats.locating.locate import Located
+from ckpttool.formats.locating.located import Located
 from ckpttool.formats.tensorflow.slices_v1 import open_v1
 from ckpttool.mapping.execution.execute import execute
 from ckpttool.mapping.language.rules import quick_rules

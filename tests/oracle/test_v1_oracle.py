@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ckpttool.formats.tensorflow.table as table_module
-from ckpttool.formats.locating.locate import Located
+from ckpttool.formats.locating.located import Located
 from ckpttool.formats.tensorflow.ordered_code import FULL
 from ckpttool.formats.tensorflow.slices_v1 import V1Reader, open_v1
 

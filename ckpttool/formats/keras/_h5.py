@@ -7,15 +7,16 @@ goes by its low-level calls, which take a fifth of the time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckpttool.errors import CkptError, InputError, Problem, corrupt
 from ckpttool.formats.arrays import BlockStream, Damage, blocks_of, checked_shape
 from ckpttool.formats.base import CHUNK_BYTES
-from ckpttool.formats.keras import _h5_types
-from ckpttool.formats.keras._h5_rehearsal import refuse_fatal
+from ckpttool.formats.keras import _h5_look, _h5_types
+from ckpttool.formats.keras._h5_look import MAX_DEPTH, MAX_OBJECTS, MAX_TEXT_BYTES
+from ckpttool.formats.keras._h5_rehearsal import Place, refuse_fatal
 from ckpttool.formats.streaming import RawStream, Stream, Where
 from ckpttool.names import decode_name, encode_name, natural_key
 from ckpttool.storage.files import Files, RangedFile, is_url
@@ -27,15 +28,11 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-MAX_DEPTH = 64
-MAX_OBJECTS = 1_000_000
 MAX_RATIO = 1100  # deflate shrinks to 1/1032 at best
 SUSPECT_BYTES = 64 << 20  # nothing smaller is refused for its ratio
 MAX_CHUNK_BYTES = 256 << 20  # a stored chunk is unpacked whole
-MAX_TEXT_BYTES = 64 << 20  # of one attribute
 
 _FILTERS = {1, 2, 3, 4, 5, 6, 32000}  # deflate, shuffle, fletcher32, szip, nbit, scaleoffset, lzf
-_VLEN_BYTES = 64  # guess for one string where a count of elements is needed
 _MAX_SLAB = 64 << 20  # rows of stored chunks that are read at once rather than unpacked again
 _CACHE = {"rdcc_nbytes": 32 << 20, "rdcc_nslots": 20011}
 # What h5py raises for damage: there is no one class.
@@ -54,6 +51,14 @@ class Dataset(NamedTuple):
     file: str
 
 
+class Inner(NamedTuple):
+    """An HDF5 file inside of another: a stream of it, its name for messages, and where it lies."""
+
+    stream: RangedFile | Any
+    label: str
+    place: Callable[[], Place]
+
+
 class H5File:
     """An open HDF5 file and all datasets that are reached by hard links alone."""
 
@@ -62,10 +67,10 @@ class H5File:
         files: Files,
         path: str,
         *,
-        inner: tuple[RangedFile | Any, str] | None = None,
+        inner: Inner | None = None,
         rehearse: bool = True,
     ) -> None:
-        """Open ``path``; ``inner`` is a stream to read instead, and its name for messages.
+        """Open ``path``; ``inner`` is what to read instead.
 
         With ``rehearse``, another process first reads all there is but plain data.
         """
@@ -73,16 +78,18 @@ class H5File:
 
         self.file: Any
         if rehearse and not is_url(path):
-            label = path if inner is None else inner[1]
             again = lambda: H5File(files, path, inner=inner, rehearse=False).file.id  # noqa: E731
-            refuse_fatal(again, path, label)
-        self.path = path if inner is None else inner[1]
+            if inner is None:
+                refuse_fatal(again, path, path)
+            else:
+                refuse_fatal(again, path, inner.label, inner.place)
+        self.path = path if inner is None else inner.label
         self.damage = Damage(self.path)
         self._ranged: RangedFile | None = None
         self._objects = 0
         try:
             if inner is not None:
-                self.file = h5py.File(inner[0], "r", **_CACHE)
+                self.file = h5py.File(inner.stream, "r", **_CACHE)
             else:
                 self._ranged = files.open(path)
                 self.file = h5py.File(as_stream(self._ranged), "r", **_CACHE)
@@ -179,9 +186,9 @@ class H5File:
         """The elements in C order as flat arrays of the spec's dtype, about 8 MiB each."""
         dataset = self.open_dataset(path)
         itemsize = max(1, dataset.dtype.itemsize)
-        if spec.dtype == "string":
-            itemsize = max(_VLEN_BYTES, itemsize)
         first, most = 1, CHUNK_BYTES // itemsize
+        if spec.dtype == "string":
+            most = min(most, _h5_look.strings_at_once(spec.parameters, self.file.id.get_filesize()))
         if dataset.chunks:
             first = dataset.chunks[0]
             slab = first * prod(spec.shape[1:])
@@ -325,28 +332,27 @@ class H5File:
         itemsize = dataset.id.get_type().get_size()
         size = prod(dataset.shape) * itemsize
         stored = dataset.id.get_storage_size()
-        chunk = prod(dataset.chunks) * itemsize if dataset.chunks else 0
-        if (size > SUSPECT_BYTES and size > MAX_RATIO * stored) or chunk > MAX_CHUNK_BYTES:
+        if size > SUSPECT_BYTES and size > MAX_RATIO * stored:
             raise corrupt(
                 f"{path} says it is much larger than its bytes", self.path, code="INP009",
-                found=f"{size} bytes from {stored}",
+                found=f"{size} bytes from {stored}", expected=f"≤ {MAX_RATIO} times what is stored",
+            )  # fmt: skip
+        chunk = prod(dataset.chunks) * itemsize if dataset.chunks else 0
+        if chunk > MAX_CHUNK_BYTES:
+            raise corrupt(
+                f"a stored chunk of {path} is too large", self.path, code="INP009",
+                found=f"{chunk} bytes", expected=f"≤ {MAX_CHUNK_BYTES}",
             )  # fmt: skip
 
     def _attribute(self, node: Any, name: str) -> Any:
-        """The value of an attribute as h5py gives it; None if it is absent."""
-        import h5py
-
-        raw = name.encode()
+        """The value of a text attribute as h5py gives it; None if there is none."""
         try:
-            if not h5py.h5a.exists(node, raw):
-                return None
-            found = h5py.h5a.open(node, raw)
-            size = found.get_space().get_simple_extent_npoints() * found.get_type().get_size()
-            if size > MAX_TEXT_BYTES:
-                raise corrupt(
-                    f"attribute {name} is too large", self.path, code="INP009", found=size
-                )
-            return h5py.AttributeManager(_Holder(node))[name]
+            return _h5_look.attribute(node, name)
+        except _h5_look.TooLarge as error:
+            raise corrupt(
+                f"attribute {name} is too large", self.path, code="INP009",
+                found=f"{error} bytes", expected=f"≤ {MAX_TEXT_BYTES}",
+            ) from error  # fmt: skip
         except H5_ERRORS as error:
             raise self._damaged(f"attribute {name}", error) from error
 
@@ -376,13 +382,6 @@ def is_legacy(files: Files, path: str) -> bool:
         return not names & {"layers", "_layer_checkpoint_dependencies", "vars"}
     finally:
         file.close()
-
-
-class _Holder:
-    """What ``h5py.AttributeManager`` wants of an object: its identifier."""
-
-    def __init__(self, node: Any) -> None:
-        self.id = node
 
 
 def _elsewhere(path: str, file: str) -> Problem:

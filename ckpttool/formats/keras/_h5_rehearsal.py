@@ -1,160 +1,170 @@
 """A first look at an HDF5 file by a process that may die of it.
 
-libhdf5 parses the file's structure in this process, and a damaged one can make it loop for ever or
-crash: an object of no size in a global heap is enough (HDF5 1.14 to 2.0).  So a forked child reads
-the structure first, under a limit on its time.  If that kills it the file is refused; if
-not, the same reading is safe here.
+libhdf5 parses the file's structure in this process, and a damaged one can make it loop for ever,
+crash, or fill gigabytes: an object of no size in a global heap, or a string said to be of 4 GiB, is
+enough (HDF5 1.14 to 2.0).  So another process reads the structure first, under limits on its time
+and memory.  If it dies of that the file is refused; if not, the same reading is safe here.
+
+The process is a fork, which takes milliseconds; where there is none, or other threads run and it
+is not safe, it is a new Python, which takes a second.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import stat
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from ckpttool.errors import corrupt
+from ckpttool.formats.keras._h5_look import look_around
 
 CPU_SECONDS = 5  # and one more for each megabyte of the file
-MAX_DEPTH = 64
-MAX_ATTRIBUTES = 1000  # of one object
-MAX_STRINGS = 1_000_000  # of one dataset or attribute
-MAX_KNOWN = 10_000
+MEMORY_BYTES = 192 << 20  # more than the process has at its start
 PATIENCE = 300  # seconds by the clock: then something other than the file is wrong
+MAX_KNOWN = 10_000
+LOOKED, TOO_LARGE = 40, 41  # exit codes of the process
 
-_DEATHS = {
-    signal.SIGSEGV: "crashes the HDF5 library",
-    signal.SIGABRT: "crashes the HDF5 library",
-    signal.SIGFPE: "crashes the HDF5 library",
-}
-if sys.platform != "win32":
-    _DEATHS[signal.SIGBUS] = "crashes the HDF5 library"
-    _DEATHS[signal.SIGXCPU] = "keeps the HDF5 library busy without end"
+_CRASH = "crashes the HDF5 library"
+_BUSY = "keeps the HDF5 library busy without end"
+_LARGE = f"makes the HDF5 library fill more than {MEMORY_BYTES >> 20} MiB of memory"
+# Whoever sends these means the process, not the file.
+_FROM_OUTSIDE = {"SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"}
+_WINDOWS_CRASH = 0xC0000000  # exit codes from here on are exceptions of the system
+_FIRST_PAUSE, _LAST_PAUSE = 0.0005, 0.01
+
+
+class Place(NamedTuple):
+    """Where an HDF5 file lies: ``size`` bytes of an open descriptor, from ``start``."""
+
+    fd: int
+    start: int
+    size: int
+
+
+class Process(NamedTuple):
+    """A running process: ``ended`` is its exit code (minus a signal), None while it runs."""
+
+    pid: int
+    ended: Callable[[], int | None]
+    kill: Callable[[], object]
 
 
 _Key = tuple[object, ...]
 _harmless: set[_Key] = set()  # files that were looked at, as they were then
 
 
-def refuse_fatal(open_root: Callable[[], Any], path: str, label: str) -> None:
+def refuse_fatal(
+    open_root: Callable[[], Any],
+    path: str,
+    label: str,
+    place: Callable[[], Place] | None = None,
+) -> None:
     """Raise for a local file whose structure would end this process, or keep it for ever.
 
-    ``open_root`` opens it and returns HDF5's identifier; ``label`` names it in the message.
+    ``open_root`` opens it and returns HDF5's identifier; ``label`` names it in the message;
+    ``place`` tells where it lies if that is not all of ``path``.
     """
     try:
-        stat = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return  # opening it will tell
-    key = (label, stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
-    if key in _harmless:
+    whole = _key(status)
+    key = (label, *whole)
+    if whole in _harmless or key in _harmless or not stat.S_ISREG(status.st_mode):
         return
-    reason = fatal(lambda: look_around(open_root()), stat.st_size)
+    seconds = CPU_SECONDS + min(120, status.st_size >> 20)
+    if can_fork():
+        reason = fatal(lambda: look_around(open_root()), seconds)
+    else:
+        reason = _fatal_apart(path, place, seconds)
     if reason:
         raise corrupt(f"the file's structure {reason}", label)
-    if len(_harmless) < MAX_KNOWN:
-        _harmless.add(key)
+    _know(key)
 
 
-def fatal(work: Callable[[], object], size: int) -> str | None:
-    """What ``work`` on a file of ``size`` bytes does to a process, in words, if it kills one.
+def trust(path: str) -> None:
+    """Take a file as harmless as it is now: we wrote it ourselves."""
+    with suppress(OSError):
+        _know(_key(os.stat(path)))
 
-    None if it does not.  Exceptions of ``work`` are no matter here.  Nothing is tried, and None
-    returned, where a fork is not possible or not safe: on Windows, and where other threads run.
+
+def can_fork() -> bool:
+    """Whether a fork is safe: the system has it, and this is the only thread."""
+    return hasattr(os, "fork") and threading.active_count() == 1
+
+
+def fatal(work: Callable[[], object], seconds: int) -> str | None:
+    """What ``work`` does to a fork of this process, in words, if it ends one before its time.
+
+    None if it does not.  Exceptions of ``work`` are no matter here.
     """
-    if not hasattr(os, "fork") or threading.active_count() != 1:
-        return None
+    before = _resident(os.getpid())
     child = os.fork()
     if not child:
-        _rehearse(work, CPU_SECONDS + min(120, size >> 20))
-    status = _wait(child)
-    if status is None or not os.WIFSIGNALED(status):
-        return None
-    return _DEATHS.get(signal.Signals(os.WTERMSIG(status)))
+        _rehearse(work, seconds)
 
+    def ended() -> int | None:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        return os.waitstatus_to_exitcode(status) if pid else None
 
-def look_around(root: Any) -> None:
-    """Make HDF5 parse everything below a file's identifier that reading may ask for, but data.
-
-    Strings are read too: they lie in heaps, which are structure.
-    """
-    import h5py
-
-    todo, seen = [(h5py.h5g.open(root, b"/"), 0)], set()
-    while todo:
-        node, depth = todo.pop()
-        address = h5py.h5o.get_info(node).addr
-        if address in seen:
-            continue
-        seen.add(address)
-        _attributes(node)
-        if isinstance(node, h5py.h5d.DatasetID):
-            with suppress(Exception):
-                _layout(node)
-        elif depth < MAX_DEPTH:
-            with suppress(Exception):
-                for name in node:
-                    if node.links.get_info(name).type == h5py.h5l.TYPE_HARD:
-                        todo.append((h5py.h5o.open(node, name), depth + 1))
-
-
-def _attributes(node: Any) -> None:
-    import h5py
-    import numpy as np
-
-    with suppress(Exception):
-        for index in range(min(MAX_ATTRIBUTES, h5py.h5a.get_num_attrs(node))):
-            with suppress(Exception):
-                found = h5py.h5a.open(node, index=index)
-                if found.get_space().get_simple_extent_npoints() <= MAX_STRINGS:
-                    out = np.empty(found.shape, found.dtype)
-                    found.read(out)
-
-
-def _layout(dataset: Any) -> None:
-    import h5py
-    import numpy as np
-
-    layout = dataset.get_create_plist().get_layout()
-    if layout == h5py.h5d.VIRTUAL:
-        return
-    if layout == h5py.h5d.CHUNKED:
-        dataset.get_num_chunks()
-    count = dataset.get_space().get_simple_extent_npoints()
-    if dataset.get_type().get_class() in (h5py.h5t.STRING, h5py.h5t.VLEN) and count <= MAX_STRINGS:
-        dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, np.empty(dataset.shape, dataset.dtype))
-
-
-def _wait(child: int) -> int | None:
-    """The child's status; None if it had to be stopped by us."""
-    timer = threading.Timer(PATIENCE, os.kill, (child, signal.SIGKILL))
-    timer.daemon = True
-    timer.start()
+    process = Process(child, ended, lambda: os.kill(child, signal.SIGKILL))
     try:
-        return os.waitpid(child, 0)[1]
+        return watch(process, before + MEMORY_BYTES, PATIENCE)
     except ChildProcessError:  # the program ignores its children's ends
         return None
-    finally:
-        timer.cancel()
-        timer.join()
 
 
-def _rehearse(work: Callable[[], object], seconds: int) -> None:
-    """Never returns: the parent's clean-up must not run twice."""
+def watch(process: Process, room: int, patience: float) -> str | None:
+    """Wait for the end of a process; what ended it before its time, in words.
+
+    It is killed when it has more than ``room`` bytes, where the system tells how much it has, and
+    after ``patience`` seconds, which says nothing about the file.
+    """
+    pause = _FIRST_PAUSE
+    deadline = time.monotonic() + patience
     try:
-        _limit(seconds)
-        work()
-    finally:
-        os._exit(0)
+        while (code := process.ended()) is None:
+            if _resident(process.pid) > room:
+                _end(process)
+                return _LARGE
+            if time.monotonic() > deadline:
+                _end(process)
+                return None
+            time.sleep(pause)
+            pause = min(_LAST_PAUSE, pause * 1.25)
+    except BaseException:
+        _end(process)
+        raise
+    return _meaning(code)
 
 
-def _limit(seconds: int) -> None:
+def _meaning(code: int) -> str | None:
+    """What an exit code tells of the file."""
+    if code == TOO_LARGE:
+        return _LARGE
+    if code >= 0:
+        return _CRASH if code >= _WINDOWS_CRASH else None
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else ""
+    if name in _FROM_OUTSIDE:
+        return None
+    # The system itself kills what takes the last of its memory.
+    return {"SIGXCPU": _BUSY, "SIGKILL": _LARGE}.get(name, _CRASH)
+
+
+def limit(seconds: int) -> int:
+    """In the new process: bounds on its time; returns the bytes that it has at most so far."""
+    if sys.platform == "win32":
+        return 0
     import resource
 
-    for deadly in _DEATHS:
-        signal.signal(deadly, signal.SIG_DFL)
+    for name in ("SIGSEGV", "SIGABRT", "SIGFPE", "SIGBUS", "SIGILL", "SIGXCPU"):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
     # No picture of memory, and no word: the parent says what happened.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -164,3 +174,70 @@ def _limit(seconds: int) -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
+    return _peak()
+
+
+def outcome(before: int) -> int:
+    """In the new process, at its end: the exit code."""
+    return TOO_LARGE if _peak() - before > MEMORY_BYTES else LOOKED
+
+
+def _rehearse(work: Callable[[], object], seconds: int) -> None:
+    """Never returns: the parent's clean-up must not run twice."""
+    before = 0
+    try:
+        before = limit(seconds)
+        work()
+    finally:
+        os._exit(outcome(before))
+
+
+def _fatal_apart(path: str, place: Callable[[], Place] | None, seconds: int) -> str | None:
+    from ckpttool.formats.keras._h5_apart import fatal_apart
+
+    if place is not None:
+        return fatal_apart(place(), seconds)
+    try:
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+    except OSError:
+        return None  # opening it will tell
+    try:
+        return fatal_apart(Place(fd, 0, os.fstat(fd).st_size), seconds)
+    finally:
+        os.close(fd)
+
+
+def _end(process: Process) -> None:
+    with suppress(OSError):
+        process.kill()
+    with suppress(OSError):
+        while process.ended() is None:
+            time.sleep(_FIRST_PAUSE)
+
+
+def _key(status: os.stat_result) -> _Key:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _know(key: _Key) -> None:
+    if len(_harmless) < MAX_KNOWN:
+        _harmless.add(key)
+
+
+def _resident(pid: int) -> int:
+    """Bytes of memory that a process has now; 0 where the system does not tell."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as stream:
+            return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError, AttributeError):
+        return 0
+
+
+def _peak() -> int:
+    """Bytes that this process had at most; 0 where the system does not tell."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak << 10

@@ -13,9 +13,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckpttool.errors import OutputError, Problem
-from ckpttool.formats.keras._h5 import MAX_DEPTH, MAX_OBJECTS
+from ckpttool.formats.keras._h5_look import MAX_DEPTH, MAX_OBJECTS
+from ckpttool.formats.keras._h5_rehearsal import trust
 from ckpttool.formats.keras._h5_skeleton import BFLOAT16, DTYPES, MAX_RANK, Layout, Leaf, lay_out
-from ckpttool.formats.locating.locate import Located
+from ckpttool.formats.locating.located import Located
 from ckpttool.formats.writing import Names, Output, WriteOptions, Written
 from ckpttool.names import printable
 from ckpttool.storage.atomic import OutputGroup, Staged
@@ -92,6 +93,7 @@ class H5Writer:
             staged.write(data)
         for staged in self.staged_files:
             self._sizes[staged.final] = os.fstat(staged.fileno()).st_size
+            trust(staged.path)
 
     def staged(self) -> Located:
         """The written files before they are committed, for reading them back."""

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
-from typing import IO, Any
+from collections.abc import Callable
+from typing import IO, Any, cast
 
 from ckpttool.errors import CkptError, InputError, Problem, corrupt
+from ckpttool.formats.keras._h5 import Inner
+from ckpttool.formats.keras._h5_rehearsal import Place
 from ckpttool.formats.keras.weights import KerasReader
-from ckpttool.formats.locating.locate import Located
+from ckpttool.formats.locating.located import Located
 from ckpttool.formats.zip_file import MemberStream, check_member, open_zip, stored_range
-from ckpttool.storage.files import files_for
+from ckpttool.storage.files import LocalFile, files_for
 from ckpttool.storage.streams import as_stream
 
 WEIGHTS = "model.weights.h5"
@@ -37,7 +40,8 @@ class ArchiveReader(KerasReader):
             self._archive = open_zip(self._archive_file)
             member = _weights(self._archive, path)
             stream = self._stream(member)
-            super().__init__(located, inner=(stream, f"{path}: {WEIGHTS}"))
+            place = self._place(member)
+            super().__init__(located, inner=Inner(stream, f"{path}: {WEIGHTS}", place))
         except CkptError:
             self._release()
             raise
@@ -86,6 +90,17 @@ class ArchiveReader(KerasReader):
             source.close()
         spooled.seek(0)
         return spooled
+
+    def _place(self, member: zipfile.ZipInfo) -> Callable[[], Place]:
+        """Where the weights lie, for another process."""
+
+        def place() -> Place:
+            if self._unpacked is not None:
+                return Place(self._unpacked.fileno(), 0, member.file_size)
+            fd = cast("LocalFile", self._archive_file).fileno()
+            return Place(fd, *stored_range(self._archive_file, member))
+
+        return place
 
     def _release(self) -> None:
         archive = getattr(self, "_archive", None)

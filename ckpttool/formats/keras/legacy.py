@@ -13,7 +13,7 @@ from ckpttool.errors import CkptError, Problem
 from ckpttool.formats.base import CheckpointInfo
 from ckpttool.formats.keras._h5 import Dataset, H5File
 from ckpttool.formats.keras._h5_reader import H5Reader
-from ckpttool.formats.locating.locate import Located
+from ckpttool.formats.locating.located import Located
 from ckpttool.storage.files import files_for
 
 _MODEL = "model_weights"

@@ -7,14 +7,13 @@ and counters.  What a person called a layer is in :meth:`KerasReader.labels`.  S
 
 from __future__ import annotations
 
-from typing import Any
-
 from ckpttool.errors import CkptError, Problem
 from ckpttool.formats.arrays import Damage
 from ckpttool.formats.base import CheckpointInfo
-from ckpttool.formats.keras._h5 import MAX_DEPTH, Dataset, H5File
+from ckpttool.formats.keras._h5 import Dataset, H5File, Inner
+from ckpttool.formats.keras._h5_look import MAX_DEPTH
 from ckpttool.formats.keras._h5_reader import H5Reader
-from ckpttool.formats.locating.locate import Located
+from ckpttool.formats.locating.located import Located
 from ckpttool.formats.locating.sniff import foreign
 from ckpttool.names import natural_key
 from ckpttool.storage.files import Files, files_for, join, split
@@ -23,8 +22,8 @@ from ckpttool.storage.files import Files, files_for, join, split
 class KerasReader(H5Reader):
     """An open ``.weights.h5``."""
 
-    def __init__(self, located: Located, *, inner: tuple[Any, str] | None = None) -> None:
-        """``inner`` is a stream to read instead of the file, and its name for messages."""
+    def __init__(self, located: Located, *, inner: Inner | None = None) -> None:
+        """``inner`` is what to read instead of the file."""
         super().__init__()
         path = located.index or located.path
         files = files_for(path)
@@ -90,7 +89,7 @@ class KerasReader(H5Reader):
                         todo.append((below, depth + 1))
         return dict(sorted(found.items(), key=lambda item: natural_key(item[0])))
 
-    def _open(self, files: Files, path: str, inner: tuple[Any, str] | None = None) -> list[Dataset]:
+    def _open(self, files: Files, path: str, inner: Inner | None = None) -> list[Dataset]:
         file = H5File(files, path, inner=inner)
         self._h5[file.path] = file
         try:

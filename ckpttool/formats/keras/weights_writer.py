@@ -32,7 +32,7 @@ from ckpttool.formats.keras._h5_writer import (
     too_many,
     unfit,
 )
-from ckpttool.formats.locating.locate import Located
+from ckpttool.formats.locating.located import Located
 from ckpttool.formats.writing import Output, WriteOptions
 from ckpttool.names import printable
 from ckpttool.storage.files import files_for, join, split

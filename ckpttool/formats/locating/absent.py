@@ -14,7 +14,7 @@ from ckpttool.formats.locating.choosing import (
 )
 from ckpttool.formats.locating.folder import Folder, split_shard
 from ckpttool.formats.locating.folder_scan import Scan
-from ckpttool.formats.locating.locate import INDEX_SUFFIX, META_SUFFIX, Located, graph_alone
+from ckpttool.formats.locating.located import INDEX_SUFFIX, META_SUFFIX, Located, graph_alone
 from ckpttool.names import nearest
 
 

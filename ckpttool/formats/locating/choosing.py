@@ -7,14 +7,13 @@ its newest complete checkpoint.  No path of a state file is followed out of its 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ckpttool.errors import CkptError, InputError, Problem
-from ckpttool.formats.base import GraphSource
 from ckpttool.formats.locating.folder import Folder, ends_like_table, size_of, split_shard, step_of
 from ckpttool.formats.locating.folder_scan import Scan
-from ckpttool.formats.locating.locate import (
+from ckpttool.formats.locating.located import (
     INDEX_SUFFIX,
     META_SUFFIX,
     SAVED_MODELS,
@@ -33,7 +32,6 @@ NAMED = 8  # names that a message lists
 _MAX_DEPTH = 3
 _MAX_FOLDERS = 300  # directories looked into for a checkpoint further down
 _MAX_SNIFFED = 500  # files whose content is looked at for a V1 checkpoint
-_TEXT_HEAD = 4096
 
 Notices = tuple[Problem, ...]
 
@@ -85,20 +83,6 @@ def complete_checkpoints(folder: Folder) -> list[Located]:
     ]
     found.sort(key=lambda choice: (choice.step < 0, choice.step, choice.base))
     return [located for choice in found if (located := named(folder, choice.base)) is not None]
-
-
-def text_graph(
-    folder: Folder, base: str, texts: Iterable[str]
-) -> tuple[tuple[GraphSource, ...], Notices]:
-    """The graph among the text protos of a directory: ``graph.pbtxt``, the prefix's, or the one."""
-    graphs = {name: kind for name in texts if (kind := _text_kind(folder, name))}
-    for name in (base + ".pbtxt", "graph.pbtxt"):
-        if name in graphs:
-            return (GraphSource(folder.join(name), graphs[name]),), ()
-    if len(graphs) == 1:
-        name, kind = graphs.popitem()
-        return (GraphSource(folder.join(name), kind),), ()
-    return (), ()
 
 
 def _by_state_file(folder: Folder, name: str, *, strict: bool) -> tuple[Located | None, Notices]:
@@ -366,17 +350,6 @@ def _nothing(folder: Folder, scan: Scan) -> Problem:
                 return error.problems[0]
     shown = listed(sorted(folder.names)) if folder.names else "nothing"
     return Problem("INP001", "no checkpoint in this directory", where, shown)
-
-
-def _text_kind(folder: Folder, name: str) -> str | None:
-    from ckpttool.formats.locating.sniff import text_graph_kind
-
-    file = folder.files.open(folder.join(name))
-    try:
-        kind = text_graph_kind(file.pread(0, _TEXT_HEAD))
-    finally:
-        file.close()
-    return kind if kind in ("graph_def", "meta_graph") else None
 
 
 def with_notices(found: Located, notices: Notices) -> Located:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ckpttool.errors import InputError, Problem, corrupt
 from ckpttool.formats.locating.folder import Folder
-from ckpttool.formats.locating.locate import (
+from ckpttool.formats.locating.located import (
     INDEX_SUFFIX,
     META_SUFFIX,
     SAVED_MODELS,

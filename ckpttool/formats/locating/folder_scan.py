@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import cached_property
 
 from ckpttool.formats.locating.folder import split_shard
-from ckpttool.formats.locating.locate import INDEX_SUFFIX, META_SUFFIX, SAVED_MODELS
+from ckpttool.formats.locating.located import INDEX_SUFFIX, META_SUFFIX, SAVED_MODELS
 
 _SHARD_OF = re.compile(r"(.*)-([0-9]{5})-of-([0-9]{5})\.safetensors", re.DOTALL)
 _KERAS_SHARD = re.compile(r"(.*)_[0-9]{5}\.weights\.h5", re.DOTALL)

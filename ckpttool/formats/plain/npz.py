@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ckpttool.errors import CkptError, InputError, Problem, corrupt
 from ckpttool.formats.arrays import ArrayReader, BlockStream, Damage, blocks_of, checked_shape
 from ckpttool.formats.base import CHUNK_BYTES, CheckpointInfo
-from ckpttool.formats.locating.locate import Located
+from ckpttool.formats.locating.located import Located
 from ckpttool.formats.streaming import Stream, elements
 from ckpttool.formats.zip_file import MemberStream, open_zip
 from ckpttool.storage.files import files_for
@@ -80,9 +80,12 @@ class Header(NamedTuple):
 
     @property
     def in_c_order(self) -> bool:
-        """Whether the bytes lie in C order; with one long axis both orders are the same."""
+        """Whether the bytes lie in C order; with one long axis both orders are the same.
+
+        So they are where no byte is stored: an array without elements, or of empty strings.
+        """
         long = sum(size > 1 for size in self.shape)
-        return not self.fortran or long < 2 or not prod(self.shape)
+        return not self.fortran or long < 2 or not prod(self.shape) or not self.itemsize
 
 
 class NpzReader(ArrayReader):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ckpttool.errors import CkptError, CorruptError, InputError, Problem, corrupt
 from ckpttool.formats.arrays import ArrayReader, Damage, checked_shape
 from ckpttool.formats.base import CheckpointInfo
-from ckpttool.formats.locating.locate import Located
+from ckpttool.formats.locating.located import Located
 from ckpttool.formats.locating.sniff import SAFETENSORS_HEADER_CAP, foreign
 from ckpttool.formats.streaming import RawStream, Stream, Where
 from ckpttool.storage.files import RangedFile, files_for, join, split

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ckpttool.errors import CorruptError, InputError, Problem, corrupt
 from ckpttool.formats.base import CheckpointInfo
-from ckpttool.formats.locating.locate import Located
+from ckpttool.formats.locating.located import Located
 from ckpttool.formats.parts import PartReader
 from ckpttool.formats.streaming import RawStream, Stream, Where
 from ckpttool.formats.tensorflow.bundle_index import (

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 
 from ckpttool.errors import OutputError, Problem
-from ckpttool.formats.locating.locate import Located
+from ckpttool.formats.locating.located import Located
 from ckpttool.formats.tensorflow.bundle_writer import BundleWriter
 from ckpttool.formats.writing import Output, WriteOptions, Written
 from ckpttool.names import OBJECT_GRAPH_KEY, encode_name

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckpttool.errors import InputError, OutputError, Problem
 from ckpttool.formats.copying import Run, copy_runs, merge_runs
-from ckpttool.formats.locating.locate import Located
+from ckpttool.formats.locating.located import Located
 from ckpttool.formats.streaming import Where
 from ckpttool.formats.tensorflow.ordered_code import FULL, Extent, encode_slice_key
 from ckpttool.formats.tensorflow.table_writer import write_table

@@ -7,7 +7,7 @@ from typing import NoReturn
 from ckpttool.errors import InputError, Problem
 from ckpttool.formats.arrays import ArrayReader
 from ckpttool.formats.base import CheckpointInfo
-from ckpttool.formats.locating.locate import Located
+from ckpttool.formats.locating.located import Located
 from ckpttool.formats.streaming import Stream
 from ckpttool.storage.files import files_for
 from ckpttool.tensors import TensorSpec

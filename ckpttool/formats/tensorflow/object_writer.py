@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckpttool.errors import OutputError
 from ckpttool.formats._file_writer import Progress, Refusal, Spec, problem
-from ckpttool.formats.locating.locate import Located
+from ckpttool.formats.locating.located import Located
 from ckpttool.formats.tensorflow.bundle_writer import BundleWriter
 from ckpttool.formats.tensorflow.object_graph import MAX_NODES
 from ckpttool.formats.tensorflow.object_graph_writer import Template, graph_of, read_template

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ckpttool.errors import Problem
-from ckpttool.formats.locating.locate import Located
+from ckpttool.formats.locating.located import Located
 
 if TYPE_CHECKING:
     from ckpttool.formats.tensorflow.bundle import BundleReader

@@ -13,7 +13,7 @@ from math import prod
 
 from ckpttool.errors import CorruptError, InputError, Problem, corrupt
 from ckpttool.formats.base import CheckpointInfo
-from ckpttool.formats.locating.locate import Located
+from ckpttool.formats.locating.located import Located
 from ckpttool.formats.parts import PartReader
 from ckpttool.formats.streaming import Stream, Where
 from ckpttool.formats.tensorflow.ordered_code import Extent, encode_slice_key

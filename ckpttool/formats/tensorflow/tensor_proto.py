@@ -106,12 +106,20 @@ def decode_tensor(
     if len(values) > count:
         raise WireError(f"{len(values)} values for {count} elements", start)
     if len(values) == count:
-        return values.reshape(shape)
+        return _shaped(values, shape, start)
     out = np.empty(count, dtype.numpy)
     out[: len(values)] = values
     empty: Any = b"" if dtype.kind == "string" else np.zeros(1, dtype.numpy)[0]
     out[len(values) :] = values[-1] if len(values) else empty
-    return out.reshape(shape)
+    return _shaped(out, shape, start)
+
+
+def _shaped(values: Array, shape: Shape, start: int) -> Array:
+    """``values`` in their shape; :class:`WireError` where NumPy has no such (32 or 64 axes)."""
+    try:
+        return values.reshape(shape)
+    except ValueError as error:
+        raise WireError(f"a constant of {len(shape)} dimensions", start) from error
 
 
 def decode_values(buf: bytes, start: int, end: int, dtype: DType, count: int) -> Array:

@@ -12,7 +12,7 @@ import pytest
 from ckpttool.errors import CkptError
 from ckpttool.formats.keras._h5 import H5File
 from ckpttool.formats.keras.legacy import LegacyReader, open_legacy
-from ckpttool.formats.locating.locate import Located
+from ckpttool.formats.locating.located import Located
 from ckpttool.formats.plain.npz import open_npz
 from ckpttool.formats.registry import open_located
 from ckpttool.storage.files import LOCAL
@@ -134,6 +134,19 @@ def test_a_damaged_list_of_names_leaves_the_datasets(tmp_path: Path) -> None:
         assert list(reader.specs) == ["d/d/kernel"]
         assert reader.read("d/d/kernel") == [1]
         assert any("weight_names" in problem.message for problem in reader.info.damage)
+
+
+def test_an_empty_list_of_names_may_be_one_of_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = ["d", "dropout"]
+        file["d/d/kernel"] = [1.0]
+        file["d"].attrs["weight_names"] = ["d/kernel"]
+        file.create_group("dropout").attrs["weight_names"] = []
+        assert file["dropout"].attrs["weight_names"].dtype == "float64"
+    with opened(path) as reader:
+        assert list(reader.specs) == ["d/d/kernel"]
+        assert not reader.info.damage
 
 
 def test_a_group_with_two_paths_is_told(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from ckpttool.formats.keras import archive as keras_archive
 from ckpttool.formats.keras.archive import ArchiveReader, open_archive
 from ckpttool.formats.keras.legacy import LegacyReader, open_legacy
 from ckpttool.formats.keras.weights import KerasReader, open_keras
-from ckpttool.formats.locating.locate import Located, locate
+from ckpttool.formats.locating.locate import locate
+from ckpttool.formats.locating.located import Located
 from ckpttool.formats.registry import open_located
 
 Array = np.ndarray[Any, Any]

@@ -36,7 +36,8 @@ from locate_support import (
 )
 
 from ckpttool.errors import CkptError, InputError
-from ckpttool.formats.locating.locate import Located, find_checkpoints, locate
+from ckpttool.formats.locating.locate import find_checkpoints, locate
+from ckpttool.formats.locating.located import Located
 from ckpttool.formats.registry import open_located
 
 CASES = {

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ckpttool.errors import CkptError, InputError
-from ckpttool.formats.locating.locate import Located
+from ckpttool.formats.locating.located import Located
 from ckpttool.formats.plain.npz import NpzReader, open_npz, parse_npy_header
 
 Array = np.ndarray[Any, Any]

@@ -16,7 +16,8 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from ckpttool.errors import CkptError, InputError, TensorNotFoundError
-from ckpttool.formats.locating.locate import Located, locate
+from ckpttool.formats.locating.locate import locate
+from ckpttool.formats.locating.located import Located
 from ckpttool.formats.plain.safetensors import SafetensorsReader, open_safetensors
 from ckpttool.formats.registry import open_located
 

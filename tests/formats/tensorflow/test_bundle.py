@@ -50,7 +50,8 @@ def joined(reader: BundleReader, name: str, max_bytes: int) -> np.ndarray[Any, A
 
 
 def sample(name: str, shape: tuple[int, ...] = (3, 5)) -> np.ndarray[Any, Any]:
-    values = np.random.default_rng(3).uniform(0, 3, shape)
+    # int2 ends at 1
+    values = np.random.default_rng(3).uniform(0, 1 if name == "int2" else 3, shape).round()
     return np.asarray(values.astype(BY_NAME[name].numpy))
 
 

@@ -10,7 +10,7 @@ from format_makers import Bundle
 
 from ckpttool.errors import CkptError, TensorNotFoundError
 from ckpttool.formats.base import GraphSource
-from ckpttool.formats.locating.locate import Located
+from ckpttool.formats.locating.located import Located
 from ckpttool.formats.tensorflow.meta_graph import open_meta_graph
 from ckpttool.formats.tensorflow.saved_model import open_saved_model
 

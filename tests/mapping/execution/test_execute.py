@@ -13,7 +13,7 @@ from format_makers import Bundle, entry_message
 from remap_support import open_prefix, plan_for, write_bundle
 
 from ckpttool.errors import CkptError, Problem
-from ckpttool.formats.locating.locate import Located
+from ckpttool.formats.locating.located import Located
 from ckpttool.formats.tensorflow import bundle_writer
 from ckpttool.formats.tensorflow.bundle_writer import Place
 from ckpttool.formats.tensorflow.slices_v1 import open_v1

@@ -9,7 +9,7 @@ from remap_support import renames, specs
 
 from ckpttool.analysis.roles import infer_roles
 from ckpttool.errors import CkptError, MappingError
-from ckpttool.formats.locating.locate import Located
+from ckpttool.formats.locating.located import Located
 from ckpttool.formats.tensorflow.slices_v1 import open_v1
 from ckpttool.mapping.language.library import built_in, find_mapping
 from ckpttool.mapping.planning.plan import make_plan
