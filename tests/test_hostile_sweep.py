@@ -45,6 +45,7 @@ DATA_MUTATIONS = 20  # of each file of each sample: half cuts, half flips
 GRAPH_MUTATIONS = 8
 LARGE_GRAPH = 200_000  # bytes
 ROOM = 1 << 30  # bytes of address space above what the tests take anyway
+MOST_RESIDENT = 300 << 20  # bytes of memory above that
 
 Values = dict[str, tuple[str, tuple[int, ...], bytes]]
 
@@ -66,10 +67,27 @@ def _bounded_memory() -> Iterator[None]:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     limits = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (used + ROOM, limits[1]))
+    before = _peak(reset=True)
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limits)
+    assert _peak() - before <= MOST_RESIDENT
+
+
+def _peak(*, reset: bool = False) -> int:
+    """Bytes of memory that this process had at most, since the last reset."""
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    words = Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()
+    return int(words[0]) << 10
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="measured on Linux alone")
+def test_the_measure_of_memory_sees_what_is_taken() -> None:
+    before = _peak(reset=True)
+    taken = b"x" * (40 << 20)
+    assert _peak() - before > len(taken) // 2
 
 
 def _outcome(path: Path, *, graph: bool, read: bool = True) -> Outcome | None:

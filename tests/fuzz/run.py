@@ -39,8 +39,14 @@ with atheris.instrument_imports(include=["ckpttool"]):
     import ckpttool.graph.metagraph
     import ckpttool.graph.textproto
     import ckpttool.graph.variables
+    import ckpttool.mapping.execution.execute
     import ckpttool.mapping.language.document
-    import ckpttool.mapping.language.rules  # noqa: F401
+    import ckpttool.mapping.language.rules
+    import ckpttool.mapping.planning.inverse
+    import ckpttool.mapping.remap
+    import ckpttool.mapping.transforms.computing
+    import ckpttool.mapping.transforms.parse
+    import ckpttool.mapping.transforms.views  # noqa: F401
 
 MEMORY_MB = 1024  # resident, Python and the libraries included
 SLOWEST = 20  # seconds for one input

@@ -12,9 +12,10 @@ import json
 import struct
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ckpttool.errors import CkptError
 from ckpttool.formats.tensorflow.table_writer import MAGIC, write_table
@@ -331,15 +332,20 @@ def _hdf5_seeds(*, legacy: bool) -> Iterator[bytes]:
     import h5py
     import numpy as np
 
-    for variant in range(3):
+    packings: tuple[dict[str, Any], ...] = (
+        {}, {"compression": "gzip"}, {}, {"scaleoffset": 3, "chunks": (2, 3)},
+        {"compression": "lzf", "fletcher32": True, "shuffle": True},
+    )  # fmt: skip
+    for variant, options in enumerate(packings):
         out = io.BytesIO()
-        with h5py.File(out, "w") as file:
+        with h5py.File(out, "w", libver="latest" if variant > 2 else "earliest") as file:
             top = file if legacy else file.create_group("layers")
             group = top.create_group("dense" if legacy else "dense/vars")
-            options = {"compression": "gzip"} if variant == 1 else {}
             names = ("kernel:0", "bias:0") if legacy else ("0", "1")
             group.create_dataset(names[0], data=np.ones((4, 3), "f4"), **options)
             group.create_dataset(names[1], data=np.zeros(3, "f8" if variant else "f4"))
+            if variant > 2:
+                group.create_dataset("words", data=["a", "bc"], dtype=h5py.string_dtype())
             if legacy:
                 file.attrs["layer_names"] = [b"dense"]
                 group.attrs["weight_names"] = [name.encode() for name in names]
@@ -385,24 +391,150 @@ def _state(data: bytes, folder: Path) -> None:
 
 
 def _mapping(data: bytes, folder: Path) -> None:
-    """A mapping file, planned against a few names."""
+    """A mapping file, planned against a small checkpoint, and carried out where that is small."""
+    from ckpttool.checkpoint import open_checkpoint
     from ckpttool.mapping.language.document import parse_document
     from ckpttool.mapping.language.rules import compile_rules
+    from ckpttool.mapping.remap import plan_remap
 
-    rules = compile_rules(parse_document(data, "map.yaml"))
+    document = parse_document(data, "map.yaml")
+    given = {name: 2 for name, value in document.params.items() if value is None}
+    kept = None if document.unmatched else "keep"
+    rules = compile_rules(document, params=given, unmatched=kept)
     for name in ("a/w", "tower_1/dense/kernel", "tower_1/dense_1/kernel/Adam", "x" * 200, ""):
         rules.first(name)
+    target = rules.target.text if rules.target else OUTPUTS[len(data) % len(OUTPUTS)]
+    with open_checkpoint(_small_checkpoint(folder, target)) as checkpoint:
+        plan = plan_remap(checkpoint, rules, to=target)
+        written = _carry_out(plan, checkpoint.reader, folder)
+    if written is not None:
+        with open_checkpoint(written) as checkpoint:
+            plan_remap(checkpoint, rules, inverse=True, like=_small_checkpoint(folder, target))
+
+
+OUTPUTS = ("tf1", "safetensors", "npz")
+MAX_WRITTEN = 4 << 20  # bytes of an output that is written
+
+
+def _carry_out(plan: Any, reader: Any, folder: Path) -> str | None:
+    """Write it; what the plan says of each tensor is what is there then."""
+    import shutil
+    from math import prod
+
+    from ckpttool.checkpoint import open_checkpoint
+    from ckpttool.mapping.execution.execute import execute
+
+    sizes = [prod(step.shape) for step in plan.steps]
+    if plan.target not in OUTPUTS or len(sizes) > 2000 or sum(sizes) > MAX_WRITTEN // 16:
+        return None
+    end = {"safetensors": ".safetensors", "npz": ".npz"}.get(plan.target, "")
+    place = folder / "written"
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    try:
+        execute(plan, reader, str(place / f"out{end}"))
+    except CkptError:
+        if any(place.iterdir()):
+            raise AssertionError("a failed run leaves files") from None
+        raise
+    if not plan.steps:
+        return None
+    with open_checkpoint(str(place / f"out{end}")) as written:
+        made = {name: (spec.dtype, spec.shape) for name, spec in written.specs.items()}
+        said = {step.target: (step.dtype, step.shape) for step in plan.steps}
+        if made != said:
+            raise AssertionError(f"planned {said}, written {made}")
+    return str(place / f"out{end}")
+
+
+def _small_checkpoint(folder: Path, target: str) -> str:
+    """A checkpoint with something for every transform; made once for each folder."""
+    import ml_dtypes
+    import numpy as np
+
+    from ckpttool.formats.tensorflow.bundle_writer import BundleWriter
+    from ckpttool.tensors import BY_NAME
+
+    plain = target not in ("tf1", "tf2")  # without what other formats cannot hold
+    prefix = folder / f"small-{plain}" / "model.ckpt"
+    if Path(f"{prefix}.index").exists():
+        return str(prefix)
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    count = np.arange(24, dtype="f4")
+    arrays: dict[str, Any] = {
+        "global_step": np.int64(7), "a/w": count.reshape(4, 6), "a/w/Adam": count.reshape(4, 6),
+        "a/w/Adam_1": count.reshape(4, 6), "a/b": count[:6], "a/b/ExponentialMovingAverage":
+        count[:6] + 1, "a/words": np.array([b"x", b"yz"], object),
+        "a/none": np.zeros((0, 3), "f4"),
+        "a/flags": np.array([True, False]), "a/half": count.astype(ml_dtypes.bfloat16),
+        "a/double": count.astype("f8").reshape(2, 3, 4), "a/whole": np.arange(8, dtype="i4"),
+        "a/turn": count[:4].astype("c8"), "a/bytes": np.arange(6, dtype="u1"),
+        "odd*{n}$/w ": np.float32(1), "rnn/lstm_cell/kernel": np.ones((5, 8), "f4"),
+        "rnn/lstm_cell/bias": np.ones(8, "f4"),
+        **{f"tower_{k}/dense{end}/kernel": count.reshape(1, 24) for k in range(2)
+           for end in ("", "_1", "_2")},
+    }  # fmt: skip
+    with BundleWriter(str(prefix)) as writer:
+        for name, value in arrays.items():
+            array = np.asarray(value)
+            dtype = "string" if array.dtype == object else array.dtype.name
+            if plain and (dtype in ("string", "bfloat16") or name.startswith("odd")):
+                continue
+            writer.encode(name, BY_NAME[dtype].enum, array.shape, partial(iter, [array]))
+        writer.write()
+        writer.commit()
+    return str(prefix)
+
+
+# What a rule may say, each on a source that it fits; the other names are kept.
+_RULES = (
+    "{from: a/w, to: x, apply: [{reshape: [0, d1//3, -1]}, {transpose: [2, 0, 1]}]}",
+    "{from: a/w, to: x, apply: [transpose, {slice: {axis: 0, start: -4, stop: d0-1}}]}",
+    "{from: a/b, to: x, apply: [{pad: {axis: 0, before: 1, after: $n, value: 1.5}}]}",
+    "{from: a/w, to: [x, y], apply: [{split: {axis: 1, sizes: [2, -1]}}]}",
+    "{from: a/w, to: 'x/{k}', spread: k, apply: [{split: {axis: 1, parts: 3}}]}",
+    "{from: [a/w, a/w/Adam], to: x, apply: [{concat: {axis: -1}}]}",
+    "{from: [a/w, a/w/Adam], to: x, apply: [{stack: 1}, {flip: 0}]}",
+    "{from: a/double, to: 'x{k:suffix}', spread: k, apply: [{unstack: 1}]}",
+    "{from: a/double, to: x, apply: [{index: {axis: 2, at: -1}}, {expand: [0, 2]}, squeeze]}",
+    "{from: a/w, to: x, apply: [{permute_blocks: {axis: 1, of: 3, order: [2, 0, zero, 0]}}]}",
+    "{from: a/w, to: x, apply: [{permute_blocks: {axis: 1, widths: [1, -1], order: [1, 0]}}]}",
+    "{from: rnn/lstm_cell/kernel, to: x, apply: [{reorder_gates: {from: ijfo, to: ifco}}]}",
+    "{from: rnn/lstm_cell/kernel, to: [x, y], apply: [{split: {axis: 0, sizes: [$n, -1]}}]}",
+    "{from: rnn/lstm_cell/bias, to: x, apply: [{add: {value: 1, axis: 0, block: 2, of: 4}}]}",
+    "{from: a/half, to: x, apply: [{scale: 0.5}, square, {cast: float32}]}",
+    "{from: a/b, to: x, apply: [{sum_blocks: 2}, {cast: float16}]}",
+    "{from: a/whole, to: x, apply: [{cast: bfloat16}, {cast: int8}, {cast: bool}]}",
+    "{from: a/turn, to: x, apply: [{scale: $n}, {add: {value: 1e-3}}, {cast: complex128}]}",
+    "{to: x, apply: [{zeros: {shape: [3, 0], dtype: int32}}]}",
+    "{to: x, apply: [{constant: {shape: [2], value: 7, dtype: bfloat16}}]}",
+    "{from: a/b, to: [a/b, x], apply: [{each: [[], [{ones: {shape: [d0]}}]]}]}",
+    "{from: [a/b, a/w], to: x, apply: [{each: [[{expand: 0}], []]}, {concat: 0}]}",
+    "{from: 'tower_{k:int}/dense/kernel', collect: k, to: x, apply: [{interleave: 1}]}",
+    "{from: a/bytes, to: [x, y], apply: [{deinterleave: 2}, {pick: [1, 0]}]}",
+    "{from: a/words, to: x, apply: [{expand: 0}, {transpose: [1, 0]}, {flip: 0}]}",
+    "{from: a/none, to: x, apply: [{reshape: [0, d1, 1]}, transpose]}",
+    "{from: 'tower_{k:int}/dense{i:suffix}/{p:path}', to: 'l{2*k+i}/{p}', where: {k: {0: 3}}}",
+    "{from: 're:(a|rnn)/(?P<x>.*)', to: '{1}/new/{x}', when: {exists: a/w}}",
+    "{from: 'a/{part}', to: '{part.c}', where: {part: {w: {c: q}, b: {c: k}}}}",
+)  # fmt: skip
 
 
 def _mapping_seeds() -> Iterator[bytes]:
     folder = SAMPLES.parent / "mappings"
-    for path in sorted(folder.glob("*.yaml")):
-        yield path.read_bytes()
+    policies = (
+        "slots: drop\naverages: use\n", "", "averages: ignore\n", "slots: follow\n",
+    )  # fmt: skip
+    for number, rule in enumerate(_RULES):
+        head = f"params: {{n: 3}}\nunmatched: keep\n{policies[number % len(policies)]}"
+        yield f"{head}rules:\n- {rule}\n".encode()
     yield (
-        b"version: 1\nparams: {heads: 2}\nrules:\n- from: [a/{x}/w, a/{x}/b]\n  to: c/{x}\n"
-        b"  where: {x: {q: query}}\n  apply: [{concat: {axis: 0}}, {reshape: [0, $heads, -1]}]\n"
+        b"version: 1\nparams: {heads: 2}\nrules:\n- from: ['{x}/w', '{x}/b']\n  to: 'c/{x}'\n"
+        b"  where: {x: {a: query}}\n  apply: [{concat: {axis: 0}}, {reshape: [0, '$heads', -1]}]\n"
         b"- from: re:(a+)+b\n  drop: true\nassign: {a/: b/}\nassumes: {eps: 1e-3}\n"
     )
+    for path in sorted(folder.glob("*.yaml")):
+        yield path.read_bytes()
 
 
 def _pattern(data: bytes, folder: Path) -> None:
