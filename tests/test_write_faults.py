@@ -7,15 +7,19 @@ path must be whole or must not read as a checkpoint at all.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
+import io
 import os
 import signal
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from remap_support import write_bundle
@@ -39,6 +43,16 @@ OUTPUTS = {
     "keras-h5": "out/m.h5",
     "safetensors": "out/m.safetensors",
     "npz": "out/m.npz",
+    "keras-archive": "out/m.keras",
+    # Not targets, but other ways to an output.
+    "like": "out/like.weights.h5",
+    "salvage": "out/salvaged.npz",
+    "average": "out/mean.npz",
+}
+MORE = {
+    "keras-archive": ("--to", "keras-archive", "--like", "template.keras"),
+    "like": ("--to", "keras", "--like", "template.keras"),
+    "salvage": ("--to", "npz", "--salvage"),
 }
 ARRAYS = {
     "layer/0": np.arange(3000, dtype=np.float32).reshape(30, 100),
@@ -68,8 +82,23 @@ def work(tmp_path: Path) -> Path:
     """A folder with a checkpoint and a mapping, and as the current one."""
     (tmp_path / "in").mkdir()
     write_bundle(tmp_path / "in" / "model.ckpt", ARRAYS)
-    (tmp_path / "map.yaml").write_text(RULES)
+    _beside(tmp_path)
     return tmp_path
+
+
+def _beside(work: Path) -> None:
+    """A second checkpoint, the mapping, and an archive to be filled."""
+    write_bundle(work / "in" / "again.ckpt", ARRAYS)
+    (work / "map.yaml").write_text(RULES)
+    weights = io.BytesIO()
+    with h5py.File(weights, "w") as file:
+        for number in range(2):
+            values = ARRAYS[f"layer/{number}"]
+            file[f"layers/dense/vars/{number}"] = np.zeros_like(values)
+    with zipfile.ZipFile(work / "template.keras", "w") as archive:
+        archive.writestr("config.json", '{"class_name": "Sequential", "config": {"layers": []}}')
+        archive.writestr("metadata.json", '{"keras_version": "3.0.0"}')
+        archive.writestr("model.weights.h5", weights.getvalue())
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -77,18 +106,23 @@ def _loaded(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Every module that the children need, so that none of them has to import it."""
     work = tmp_path_factory.mktemp("loaded")
     write_bundle(work / "in" / "model.ckpt", ARRAYS)
-    (work / "map.yaml").write_text(RULES)
+    _beside(work)
     rules = ckpttool.load_rules(str(work / "map.yaml"))
     for target, output in OUTPUTS.items():
-        with open_checkpoint(str(work / "in" / "model.ckpt")) as checkpoint:
-            ckpttool.remap(checkpoint, rules, str(work / output), to=target)
+        if target not in MORE and target != "average":
+            with open_checkpoint(str(work / "in" / "model.ckpt")) as checkpoint:
+                ckpttool.remap(checkpoint, rules, str(work / output), to=target)
 
 
 def _command(work: Path, target: str, *more: str) -> list[str]:
-    return [
-        "remap", str(work / "in" / "model.ckpt"), "-m", str(work / "map.yaml"),
-        "-o", str(work / OUTPUTS[target]), "--to", target, *more,
-    ]  # fmt: skip
+    source, output = str(work / "in" / "model.ckpt"), str(work / OUTPUTS[target])
+    if target == "average":
+        # Of two that are the same the mean is what they are.
+        again = str(work / "in" / "again.ckpt")
+        return ["average", source, again, "--to", "npz", "-o", output, *more]
+    options = MORE.get(target, ("--to", target))
+    options = tuple(str(work / item) if item == "template.keras" else item for item in options)
+    return ["remap", source, "-m", str(work / "map.yaml"), "-o", output, *options, *more]
 
 
 def _in_child(command: list[str], prepare: Callable[[], object]) -> int:
@@ -142,7 +176,10 @@ def _state(work: Path, target: str) -> str:
     except CkptError:
         return "absent"
     with checkpoint:
-        names = {"tf2": "layers/dense/vars/{}/.ATTRIBUTES/VARIABLE_VALUE"}.get(target)
+        names = {
+            "tf2": "layers/dense/vars/{}/.ATTRIBUTES/VARIABLE_VALUE",
+            "average": "layer/{}",
+        }.get(target)
         for number in range(2):
             name = (names or "layers/dense/vars/{}").format(number)
             found = checkpoint.reader.read(name)
@@ -283,14 +320,29 @@ def test_output_that_is_the_source(work: Path) -> None:
     assert digest_tree(work / "in") == source
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may do anything")
+def _like_others() -> None:
+    """In the child: give up root's right to write anywhere (Linux's capabilities, all of them)."""
+    if os.geteuid() != 0:
+        return
+    version, none = 0x20080522, (0,) * 6  # _LINUX_CAPABILITY_VERSION_3, and three sets of 64 bits
+    header, sets = (ctypes.c_uint32 * 2)(version, 0), (ctypes.c_uint32 * 6)(*none)
+    if ctypes.CDLL(None, use_errno=True).capset(header, sets) != 0:
+        raise OSError(ctypes.get_errno(), "capset")
+
+
+@pytest.mark.skipif(
+    hasattr(os, "geteuid") and os.geteuid() == 0 and sys.platform != "linux",
+    reason="root may write anywhere",
+)
 @pytest.mark.parametrize("target", sorted(OUTPUTS))
 def test_a_folder_that_is_read_only(work: Path, target: str) -> None:
     (work / "out").mkdir()
     (work / "out").chmod(0o555)
     try:
-        assert _in_child(_command(work, target), lambda: None) == 5
+        assert _in_child(_command(work, target), _like_others) == 5
         assert _left(work) == []
+        (work / "out").chmod(0o777)  # it is that which was refused, and nothing else
+        assert _in_child(_command(work, target), _like_others) == 0
     finally:
         (work / "out").chmod(0o755)
 
