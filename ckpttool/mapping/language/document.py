@@ -43,6 +43,19 @@ class Condition(NamedTuple):
     values: tuple[Scalar, ...] = ()
 
 
+class Guess(NamedTuple):
+    """How the value of a parameter shows in a checkpoint, which `mappings detect` proposes.
+
+    ``size`` is an expression over the shape of the tensors whose names the pattern ``source``
+    fits; with a ``table`` the value is what that has for it.
+    """
+
+    param: Text
+    source: Text
+    size: Text
+    table: Mapping[str, Scalar] | None = None
+
+
 class IncludeNode(NamedTuple):
     """Rules of another file; ``params`` are the values for its parameters, as they are written."""
 
@@ -101,6 +114,7 @@ class Document(NamedTuple):
     optimizer: Text | None = None
     free: Mapping[str, Any] = {}
     path: str | None = None
+    detect: tuple[Guess, ...] = ()
 
 
 def load_document(path: str, label: str | None = None) -> Document:

@@ -11,6 +11,7 @@ from ckpttool.mapping.language.document import (
     UNMATCHED,
     VERSION,
     Document,
+    Guess,
     IncludeNode,
     RuleNode,
     Text,
@@ -24,6 +25,7 @@ KEYS = (
     "description",
     "target",
     "params",
+    "detect",
     "slots",
     "averages",
     "unmatched",
@@ -61,6 +63,7 @@ class DocumentParser(FieldParser):
             self.optional(fields, "caveats", self._caveats) or (),
             self.optional(fields, "optimizer", lambda node: self.text(node, "`optimizer`")),
             self._free(fields),
+            detect=self.optional(fields, "detect", self._detect) or (),
         )
 
     def _version(self, fields: Fields) -> None:
@@ -99,6 +102,25 @@ class DocumentParser(FieldParser):
         file = self.text(fields["include"][1], "`include`")
         params = self.optional(fields, "set", self.scalar_pairs) or []
         return IncludeNode(file, tuple(params)) if file else None
+
+    def _detect(self, node: Node) -> tuple[Guess, ...]:
+        if node.kind != MAP:
+            self.say("MAP003", "`detect` is a mapping of parameters", node)
+            return ()
+        guesses = []
+        for key, value in node.value:
+            param = self.text(key, "a parameter")
+            fields = self.fields(value, "`detect`", ("from", "size", "table"))
+            if not {"from", "size"} <= fields.keys():
+                if value.kind == MAP:
+                    self.say("MAP002", "`detect` needs `from` and `size`", value)
+                continue
+            source = self.text(fields["from"][1], "`from`")
+            size = self.text(fields["size"][1], "`size`")
+            table = self.optional(fields, "table", self.scalars)
+            if param and source and size:
+                guesses.append(Guess(param, source, size, table))
+        return tuple(guesses)
 
     def _caveats(self, node: Node) -> tuple[str, ...]:
         items = node.value if node.kind == SEQ else [node]

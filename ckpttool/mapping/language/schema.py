@@ -23,6 +23,11 @@ def mapping_schema() -> dict[str, Any]:
         "description": _text("what it maps, in one line"),
         "target": {"enum": list(TARGETS), "description": "the output's format; --to wins"},
         "params": {**_SCALARS, "description": "$names with defaults; one without has to be given"},
+        "detect": {
+            "type": "object",
+            "additionalProperties": {"$ref": "#/$defs/guess"},
+            "description": "how the value of a parameter shows, for `mappings detect`",
+        },
         "slots": {"enum": list(SLOTS), "description": "optimizer slots"},
         "averages": {"enum": list(AVERAGES), "description": "moving averages"},
         "unmatched": {"enum": list(UNMATCHED), "description": "names that no rule matches"},
@@ -51,7 +56,12 @@ def mapping_schema() -> dict[str, Any]:
         "type": "object",
         "properties": properties,
         "additionalProperties": False,
-        "$defs": {"rule": _rule(), "include": _include(), "apply": apply_schema()},
+        "$defs": {
+            "rule": _rule(),
+            "include": _include(),
+            "guess": _guess(),
+            "apply": apply_schema(),
+        },
     }
 
 
@@ -101,6 +111,22 @@ def _include() -> dict[str, Any]:
             "set": {**_SCALARS, "description": "values for its parameters"},
         },
         "required": ["include"],
+        "additionalProperties": False,
+    }
+
+
+def _guess() -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {
+            "from": {**_NAME, "description": "a pattern of names in the source"},
+            "size": {
+                "type": ["string", "integer"],
+                "description": "an expression over their shape, such as d1//64",
+            },
+            "table": {**_SCALARS, "description": "the value for each such size"},
+        },
+        "required": ["from", "size"],
         "additionalProperties": False,
     }
 

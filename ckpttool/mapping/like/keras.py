@@ -218,6 +218,7 @@ def _spellings(group: Group, labels: list[str] | None, own: str) -> Iterator[str
             yield "/".join((*labels[:-1], own))  # bidirectional/forward_lstm/kernel
             yield "/".join((*labels[1:], own))  # without the outer model's name
             yield "/".join((labels[-1], own))
-            if not any("/" in piece for piece in pieces[1:]):  # not the number of a layer
+            # Not with the number of a layer; a list of cells keeps its order.
+            if not any("/" in piece and "cells/" not in piece for piece in pieces[1:]):
                 yield "/".join((labels[0], *pieces[1:], own))  # gru/cell/kernel
     yield "/".join((*pieces, own))

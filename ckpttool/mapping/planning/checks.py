@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -76,6 +77,28 @@ class Checks:
         self.warnings += _case_clashes(made)
 
 
+class _Reasons:
+    """The caveats of a mapping, by the names of variables that stand in them."""
+
+    def __init__(self, caveats: Collection[str]) -> None:
+        self._by_word: dict[str, str] = {}
+        for caveat in caveats:
+            for word in re.findall(r"[\w/]+", caveat):
+                if "_" in word or "/" in word:  # a name, not a word of the language
+                    self._by_word.setdefault(word, caveat)
+
+    def about(self, name: str) -> str | None:
+        """The caveat that has the end of ``name``; each is given once."""
+        parts = name.split("/")
+        ends = ("/".join(parts[-size:]) for size in (2, 1))
+        word = next((text for text in ends if text in self._by_word), None)
+        if word is None:
+            return None
+        found = self._by_word[word]
+        self._by_word = {key: text for key, text in self._by_word.items() if text != found}
+        return found
+
+
 def _unmatched(
     fates: Fates, decided: Mapping[str, Fate], allowed: Collection[str]
 ) -> Iterator[Problem]:
@@ -86,8 +109,10 @@ def _unmatched(
         if fate.kind == UNMATCHED and fate.owner is None and name not in allowed
     ]
     label = fates.rules.label
+    reasons = _Reasons(fates.rules.caveats)
     for name in names[:_MAX_LISTED]:
-        yield Problem("MAP010", "no rule matches this name", label, name)
+        hint = reasons.about(name)
+        yield Problem("MAP010", "no rule matches this name", label, name, hint=hint)
     if len(names) > _MAX_LISTED:
         rest = f"{len(names) - _MAX_LISTED} more names"
         yield Problem("MAP010", "no rule matches these names", label, rest)

@@ -81,6 +81,8 @@ class Matching:
         group = None if lead is None else self._group(rule, lead)
         if group is None:
             return None
+        if not rule.extra.targets:
+            return Match(rule, None)  # it drops, under a condition
         return Match(rule, group.targets[0] if group.targets else None, group)
 
     def _bad_name(self, rule: Rule, name: str, error: PatternError) -> Match:

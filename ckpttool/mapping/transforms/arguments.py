@@ -177,7 +177,9 @@ class DTypeKind(Kind):
     """A dtype that values can be turned into."""
 
     word = "a dtype: float32, bfloat16, int64, …"
-    schema = MappingProxyType({"enum": [*CAST_DTYPES, *_SYNONYMS]})
+    schema = MappingProxyType(
+        {"anyOf": [{"enum": [*CAST_DTYPES, *_SYNONYMS]}, {"type": "string", "pattern": r"^\$"}]}
+    )
 
     def read(self, node: Node, context: Context) -> str:
         """TensorFlow's name of it."""

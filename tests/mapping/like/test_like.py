@@ -138,6 +138,25 @@ def test_an_ambiguous_name_is_an_error_that_lists_the_candidates(tmp_path: Path)
     assert "backward_layer" in str(problem.found)
 
 
+def test_a_cell_of_a_stack_is_found_by_its_place(tmp_path: Path) -> None:
+    cell = [(4, 12), (3, 12), (12,)]
+    path = _weights(
+        tmp_path / "a.weights.h5",
+        {
+            "layers/rnn": ("deep", []),
+            "layers/rnn/cell": ("stacked_rnn_cells_3", []),
+            "layers/rnn/cell/cells/gru_cell": ("gru_cell_7", cell),
+            "layers/rnn/cell/cells/gru_cell_1": ("gru_cell_9", cell),
+        },
+    )
+    template = load_template(str(path))
+    for at, name in enumerate(("gru_cell", "gru_cell_1")):
+        key = f"layers/rnn/cell/cells/{name}/vars/1"
+        assert template.resolve(f"deep/cell/cells/{name}/recurrent_kernel") == key
+        own = f"deep/stacked_rnn_cells_3/gru_cell_{7 + 2 * at}/recurrent_kernel"
+        assert template.by_key[key].name == own
+
+
 def test_a_custom_layers_variables_have_only_the_names_of_their_places(tmp_path: Path) -> None:
     path = _weights(tmp_path / "a.weights.h5", {"layers/my_layer": ("mine", [(2, 3), (3,)])})
     template = load_template(str(path))

@@ -97,6 +97,17 @@ def test_dropping_a_variable_drops_its_followers() -> None:
     }
 
 
+def test_dropping_under_a_condition() -> None:
+    source = specs("a/w", "a/w/Adam", "a/buffer", "b/buffer", "b/w")
+    yaml = (
+        "unmatched: keep\nrules:\n"
+        "  - {from: '{x}/buffer', drop: true, when: {exists: '{x}/w/Adam'}}\n"
+    )
+    plan = plan_for(source, yaml)
+    assert dropped(plan) == {"a/buffer": "m.yaml:3:6"}
+    assert renames(plan)["b/buffer"] == "b/buffer"
+
+
 def test_slots_drop() -> None:
     plan = plan_for(TRAINED, "slots: drop\n")
     assert set(dropped(plan)) == {
@@ -168,6 +179,21 @@ def test_unmatched_names() -> None:
         "b/w/Adam": "unmatched: drop (slots: follow)",
         "c/w": "unmatched: drop",
     }
+
+
+def test_a_caveat_tells_why_no_rule_has_a_name() -> None:
+    yaml = (
+        "caveats: [no peepholes (w_f_diag), no projection/kernel, kernel is a word]\n"
+        "rules:\n  - {from: a/w, to: b}\n"
+    )
+    names = ("a/w", "c/w_f_diag", "d/projection/kernel", "e/kernel", "f/w_f_diag")
+    with pytest.raises(MappingError) as raised:
+        plan_for(specs(*names), yaml)
+    hints = {problem.found: problem.hint for problem in raised.value.problems}
+    assert hints["c/w_f_diag"] == "no peepholes (w_f_diag)"
+    assert hints["d/projection/kernel"] == "no projection/kernel"
+    assert hints["e/kernel"] is None
+    assert hints["f/w_f_diag"] is None, "a caveat is told once"
 
 
 def test_many_unmatched_names_are_counted() -> None:
