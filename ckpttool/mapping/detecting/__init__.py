@@ -1,0 +1,1 @@
+"""Which mapping files fit a checkpoint, told from its names and shapes alone."""
