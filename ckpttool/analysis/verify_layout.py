@@ -162,7 +162,8 @@ class BundleLayout:
 def _crowded(part: Part) -> Problem:
     what = f"tensor {part.name} lies on too many others to be read"
     where = f"{part.stored.path}: byte {part.stored.offset}"
-    return Problem("INP009", what, where, None, f"tensors of ≤ {MAX_SHARED} times their shard")
+    found = f"tensors of more than {MAX_SHARED} times their shard"
+    return Problem("INP009", what, where, found, f"≤ {MAX_SHARED} times")
 
 
 def _begin(part: Part) -> tuple[int, int]:

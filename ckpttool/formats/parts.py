@@ -193,4 +193,6 @@ def _shaped(array: Array, shape: Shape, name: str) -> Array:
         return array.reshape(shape)
     except ValueError as error:
         what = f"tensor {name} of shape {list(shape)} does not fit an array"
-        raise InputError(Problem("INP009", what, None, f"{len(shape)} dimensions")) from error
+        raise InputError(
+            Problem("INP009", what, None, f"{len(shape)} dimensions", "≤ 64")
+        ) from error

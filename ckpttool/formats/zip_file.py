@@ -83,6 +83,7 @@ def check_member(member: zipfile.ZipInfo, path: str) -> None:
         raise corrupt(
             "the member says it is much larger than its bytes", where, code="INP009",
             found=f"{size} bytes from {packed}",
+            expected=f"≤ {SUSPECT_RATIO if ratio <= MAX_RATIO else MAX_RATIO} times its bytes",
         )  # fmt: skip
 
 

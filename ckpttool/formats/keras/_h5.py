@@ -287,8 +287,8 @@ class H5File:
                 self.damage.add(Problem("INP004", message, self.path))
             elif depth >= MAX_DEPTH:
                 message = f"group {below} is nested too deep, and left out"
-                expected = f"≤ {MAX_DEPTH} groups"
-                self.damage.add(Problem("INP009", message, self.path, expected=expected))
+                found, expected = f"more than {MAX_DEPTH} groups", f"≤ {MAX_DEPTH}"
+                self.damage.add(Problem("INP009", message, self.path, found, expected))
             else:
                 yield from self._walk(target, below, depth + 1, seen)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
+
 from ckpttool.errors import InputError, Problem
 from ckpttool.formats.locating.choosing import (
     STATE_NAME,
@@ -16,6 +19,7 @@ from ckpttool.formats.locating.folder import Folder, split_shard
 from ckpttool.formats.locating.folder_scan import Scan
 from ckpttool.formats.locating.located import INDEX_SUFFIX, META_SUFFIX, Located, graph_alone
 from ckpttool.names import nearest
+from ckpttool.storage.files import is_url
 
 
 def locate_absent(folder: Folder, base: str, path: str) -> Located:
@@ -45,6 +49,14 @@ def locate_absent(folder: Folder, base: str, path: str) -> Located:
     return _extended(folder, scan, base, path)
 
 
+def _no_file(path: str) -> Problem:
+    """What is there, and is no file: a device, a pipe, a link that leads nowhere."""
+    if os.path.islink(path) and not os.path.exists(path):
+        with suppress(OSError):
+            return Problem("INP002", "a link that leads nowhere", path, os.readlink(path))
+    return Problem("INP002", "not a regular file", path)
+
+
 def _extended(folder: Folder, scan: Scan, base: str, path: str) -> Located:
     """The one prefix that begins with what was typed (``model.ckpt`` for ``model.ckpt-168``)."""
     known = scan.prefixes()
@@ -62,6 +74,8 @@ def _extended(folder: Folder, scan: Scan, base: str, path: str) -> Located:
 
 
 def _no_checkpoint(folder: Folder, scan: Scan, base: str, path: str) -> Problem:
+    if not is_url(path) and os.path.lexists(path):
+        return _no_file(path)
     if not folder.names and not folder.files.is_dir(folder.path or "."):
         return Problem("INP001", "no checkpoint at this path", path, "no such directory")
     known = [*scan.prefixes(), *(name for _, name in scan.weight_files())]

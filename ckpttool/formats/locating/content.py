@@ -43,8 +43,8 @@ def locate_file(folder: Folder, name: str) -> Located:
 
 def _format_of(folder: Folder, kind: Kind, path: str) -> str:
     """The registry's name for files of one piece; raises for what is no checkpoint."""
-    if kind.name == "safetensors":
-        return "safetensors"
+    if kind.name == "safetensors" or (kind.name == "unknown" and path.endswith(".safetensors")):
+        return "safetensors"  # what is wrong with its header its reader tells
     if kind.name == "hdf5":
         from ckpttool.formats.keras._h5 import is_legacy
 

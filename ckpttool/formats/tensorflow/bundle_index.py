@@ -119,8 +119,10 @@ def read_index(
             keys = [key for key, _, _ in found]
             room -= sum(map(len, keys))
             if room < 0:
-                what, most = "the names of the index are too long", f"≤ {MAX_NAME_BYTES} bytes"
-                raise corrupt(what, table.path, block.offset, code="INP009", expected=most)
+                raise corrupt(
+                    "the names of the index are too long", table.path, block.offset, code="INP009",
+                    found=f"{MAX_NAME_BYTES - room} bytes or more", expected=f"≤ {MAX_NAME_BYTES}",
+                )  # fmt: skip
             if keys and ordered:
                 ordered = (
                     (last is None or last < keys[0])
@@ -203,7 +205,12 @@ def parse_header(value: bytes, path: str) -> Header:
                 refuse_newer(value, a, b, path)
     except WireError as error:
         raise corrupt(f"the header entry is damaged: {error.message}", path) from error
-    if endianness > 1 or not 0 <= shards <= MAX_SHARDS:
+    if shards > MAX_SHARDS:
+        raise corrupt(
+            "the header entry counts too many shards", path, code="INP009",
+            found=shards, expected=f"≤ {MAX_SHARDS}",
+        )  # fmt: skip
+    if endianness > 1 or shards < 0:
         found = f"endianness {endianness}, {shards} shards"
         raise corrupt("the header entry is damaged", path, found=found)
     return Header(shards, "big" if endianness else "little")

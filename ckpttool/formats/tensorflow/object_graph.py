@@ -178,7 +178,11 @@ def parse_object_graph(data: bytes, path: str) -> ObjectGraph:
             nodes.append(node)
             edges += len(node.children) + len(node.slots) + len(node.attributes)
             if len(nodes) > MAX_NODES or edges > MAX_EDGES:
-                raise corrupt("the object graph is too large", path, code="INP009")
+                raise corrupt(
+                    "the object graph is too large", path, code="INP009",
+                    found=f"more than {len(nodes) - 1} objects, {edges} references",
+                    expected=f"≤ {MAX_NODES} objects, {MAX_EDGES} references",
+                )  # fmt: skip
     except WireError as error:
         raise corrupt(
             f"the object graph is damaged: {error.message}",

@@ -174,7 +174,10 @@ class V1Reader(PartReader):
         if value is None:
             raise InputError(Problem("INP003", "the table does not list tensors", path))
         if value.stop - value.start > META_CAP:
-            raise corrupt("the list of tensors is too large", path, code="INP009")
+            raise corrupt(
+                "the list of tensors is too large", path, code="INP009",
+                found=f"{value.stop - value.start} bytes", expected=f"≤ {META_CAP}",
+            )  # fmt: skip
         meta = value.file.pread(value.start, value.stop - value.start)
         listed = False
         try:
@@ -218,8 +221,10 @@ class V1Reader(PartReader):
         stored = self._slices.setdefault(name, [])
         self._listed += 1 + len(slices)
         if self._listed > MAX_LISTED:
-            what = "too many tensors and slices are listed"
-            raise corrupt(what, table.path, code="INP009", expected=f"≤ {MAX_LISTED}")
+            raise corrupt(
+                "too many tensors and slices are listed", table.path, code="INP009",
+                found=f"{self._listed} or more", expected=f"≤ {MAX_LISTED}",
+            )  # fmt: skip
         if known != spec:
             self.unlisted[name] = _disagreement(known, spec, table.path)
             return

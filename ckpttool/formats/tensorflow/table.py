@@ -22,7 +22,9 @@ TRAILER_BYTES = 5  # block type, masked CRC32C
 PRELOAD_BYTES = 16 << 20  # a table up to this size is read at once
 STREAM_BYTES = 8 << 20  # a raw block above this size is checked and read piece by piece
 SNAPPY_RATIO = 32  # no snappy stream grows by more than about 22
-SNAPPY_CAP = 1 << 31  # bytes of one decompressed block
+# Bytes of one decompressed block, which is held whole.  TensorFlow closes a block at 256 KiB and
+# one entry; it packs indexes alone, whose entries are small.
+SNAPPY_CAP = 64 << 20
 MAX_BLOCKS = 4 << 20  # a V1 file of 1 TB with full blocks
 MAX_ENTRIES = 4_000_000  # keys that are held at once
 # Each restart point, one in 16 entries where TensorFlow writes, stores its key whole: keys that
@@ -314,8 +316,10 @@ def _offset(block: Block) -> int:
 
 
 def _too_many(what: str, most: int, path: str, offset: int) -> CorruptError:
-    message = f"too many {what} in a table"
-    return corrupt(message, path, offset, code="INP009", expected=f"≤ {most}")
+    return corrupt(
+        f"too many {what} in a table", path, offset, code="INP009",
+        found=f"more than {most}", expected=f"≤ {most}",
+    )  # fmt: skip
 
 
 def _bad_entry(path: str, offset: int) -> CorruptError:
@@ -340,13 +344,15 @@ def _decompress(data: bytes, path: str, offset: int) -> bytes:
         declared, _ = varint(data, 0, min(len(data), 5))
     except WireError as error:
         raise corrupt("a compressed block is damaged", path, offset) from error
-    if declared > min(SNAPPY_CAP, SNAPPY_RATIO * len(data)):
+    most = min(SNAPPY_CAP, SNAPPY_RATIO * len(data))
+    if declared > most:
         raise corrupt(
             "a compressed block says it is larger than it can be",
             path,
             offset,
             code="INP009",
             found=f"{declared} bytes from {len(data)}",
+            expected=f"≤ {most}",
         )
     from cramjam import DecompressionError, snappy
 

@@ -103,7 +103,9 @@ class _Reading:
             if os.path.realpath(path) in chain:
                 raise _refused("a file includes itself", node.file)
             if len(chain) > MAX_DEPTH or len(self.files) > MAX_FILES:
-                raise _refused("too many files include one another", node.file)
+                found = f"{len(self.files)} files, {len(chain)} deep"
+                most = f"≤ {MAX_FILES} files, {MAX_DEPTH} deep"
+                raise _too_many("too many files include one another", node.file, found, most)
             inner = self._load(path, label)
             for name, _ in node.params:
                 if name.text not in inner.params:
@@ -115,7 +117,8 @@ class _Reading:
             return
         self.add(inner, Scope(label, inner.params, node.params, scope, scope.fixed), chain)
         if len(self.rules) > MAX_RULES:
-            raise _refused("too many rules are included", node.file, "MAP007")
+            found, most = str(len(self.rules)), f"≤ {MAX_RULES}"
+            raise _too_many("too many rules are included", node.file, found, most)
 
     def _load(self, path: str, label: str) -> Document:
         if path not in self._known:
@@ -147,5 +150,9 @@ def _beside(label: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
-def _refused(message: str, file: Text, code: str = "MAP016") -> MappingError:
-    return MappingError(Problem(code, message, file.where, file.text))
+def _refused(message: str, file: Text) -> MappingError:
+    return MappingError(Problem("MAP016", message, file.where, file.text))
+
+
+def _too_many(message: str, file: Text, found: str, expected: str) -> MappingError:
+    return MappingError(Problem("MAP007", message, file.where, found, expected))

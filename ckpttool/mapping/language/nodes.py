@@ -164,9 +164,7 @@ class _Composer:
             elif isinstance(event, ev.NodeEvent):
                 node = self._node(event)
                 if len(open_nodes) > MAX_DEPTH or count > MAX_NODES:
-                    what = "nested too deeply" if count <= MAX_NODES else "has too many values"
-                    problem = Problem("MAP007", f"the mapping file {what}", node.where)
-                    raise MappingError(problem)
+                    raise MappingError(_too_much(node.where, deep=count <= MAX_NODES))
                 if open_nodes:
                     open_nodes[-1].value.append(node)
                 else:
@@ -208,10 +206,16 @@ def _pair_up(root: Node) -> Node:
     return root
 
 
+def _too_much(where: str, *, deep: bool) -> Problem:
+    what = "is nested too deeply" if deep else "has too many values"
+    most = MAX_DEPTH if deep else MAX_NODES
+    return Problem("MAP007", f"the mapping {what}", where, f"more than {most}", f"≤ {most}")
+
+
 def _from_data(data: Any, label: str, path: str, depth: int) -> Node:
     where = f"{label}: {path}" if path else label
     if depth > MAX_DEPTH:
-        raise MappingError(Problem("MAP007", "the mapping is nested too deeply", where))
+        raise MappingError(_too_much(where, deep=True))
     if isinstance(data, Mapping):
         pairs = []
         for key, value in data.items():

@@ -55,7 +55,8 @@ class Matcher:
     def __init__(self, sources: Sequence[Unit], targets: Sequence[Unit], *, torch: bool) -> None:
         if len(sources) * len(targets) > MAX_PAIRS:
             count = f"{len(sources)} and {len(targets)} layers"
-            raise MappingError(Problem("MAP007", "too many layers to compare", found=count))
+            most = f"≤ {MAX_PAIRS} pairs"
+            raise MappingError(Problem("MAP007", "too many layers to compare", None, count, most))
         self._sources, self._targets = sources, targets
         known = all(unit.order[0] == 0 for side in (sources, targets) for unit in side)
         self._order = _ORDER if known else _SORTED

@@ -490,4 +490,4 @@ def test_a_long_chain_of_includes_ends(tmp_path: Path) -> None:
     path = write(tmp_path, main="include: f0.yaml\n", f30="rules: []\n", **files)
     with pytest.raises(MappingError) as raised:
         compile_rules(load_document(path, "main.yaml"))
-    assert [problem.code for problem in raised.value.problems] == ["MAP016"]
+    assert [problem.code for problem in raised.value.problems] == ["MAP007"]
