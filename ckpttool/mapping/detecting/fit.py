@@ -126,12 +126,15 @@ def quick_fit(rules: RuleSet, names: Sequence[str], scope: int = 0) -> float:
     return value
 
 
-def plan_problems(rules: RuleSet, tensors: Tensors, template: Template) -> tuple[Problem, ...]:
-    """Why there is no plan for a target; empty if there is one."""
+def plan_problems(
+    rules: RuleSet, tensors: Tensors, template: Template | None = None
+) -> tuple[Problem, ...]:
+    """Why there is no plan, for a target if one is given; empty if there is one."""
     from ckpttool.mapping.planning.fitting import Like
 
     target = rules.target.text if rules.target else "tf1"
-    wanted = Wanted(target, fitting=Like(template), written=False)
+    fitting = None if template is None else Like(template)
+    wanted = Wanted(target, fitting=fitting, written=False)
     try:
         make_plan(tensors.specs, rules, tensors.roles, source="", wanted=wanted)
     except MappingError as error:

@@ -15,6 +15,7 @@ from ckpttool.mapping.language.ruleset import RuleSet
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 _MAX_FILES = 1000  # of one folder
+_MAX_SIZE = 1 << 20  # bytes of a file there
 
 
 class Shelved(NamedTuple):
@@ -77,21 +78,32 @@ def shelve(also: Sequence[str], problems: list[Problem]) -> Iterator[Shelved]:
         if not os.path.isdir(name):
             yield _shelved(name, load_document(*find_mapping(name)))
             continue
-        for path in _files(name):
+        for path in _files(name, problems):
             try:
                 yield _shelved(path, load_document(path, path))
             except CkptError as error:
-                problems += error.problems
+                problems += error.problems[:1]  # it may be no mapping file at all
 
 
-def _files(folder: str) -> list[str]:
-    names = sorted(name for name in os.listdir(folder) if name.endswith(_SUFFIXES))
-    paths = [os.path.join(folder, name) for name in names]
-    if len(paths) > _MAX_FILES:
-        found = f"{len(paths)} files"
-        problem = Problem("MAP007", "too many mapping files", folder, found, str(_MAX_FILES))
+def _files(folder: str, problems: list[Problem]) -> list[str]:
+    """The mapping files of a folder, sorted."""
+    try:
+        names = sorted(name for name in os.listdir(folder) if name.endswith(_SUFFIXES))
+        found = [path for name in names if os.path.isfile(path := os.path.join(folder, name))]
+        sizes = {path: os.path.getsize(path) for path in found}
+    except OSError as error:
+        message = "the folder cannot be read"
+        raise MappingError(Problem("MAP006", message, folder, error.strerror)) from error
+    if len(found) > _MAX_FILES:
+        count = f"{len(found)} files"
+        problem = Problem("MAP007", "too many mapping files", folder, count, str(_MAX_FILES))
         raise MappingError(problem)
-    return [path for path in paths if os.path.isfile(path)]
+    for path, size in sizes.items():
+        if size > _MAX_SIZE:
+            hint = "name the file itself"
+            message, most = "too large to be tried among others", f"≤ {_MAX_SIZE}"
+            problems.append(Problem("MAP007", message, path, f"{size} bytes", most, hint))
+    return [path for path, size in sizes.items() if size <= _MAX_SIZE]
 
 
 def _shelved(name: str, document: Document) -> Shelved:
