@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _SAMPLE = 400  # names of a first look
 _LOOKED = 16  # files that are looked at closely
 _CHOICES = 8  # values of parameters that are tried for one file
+_SIZES = 16  # sizes of the target that are tried for a parameter
+_LARGEST = 256
+_SHAPES = ("MAP018", "MAP032")  # problems that another value of a parameter may solve
 
 Params = dict[str, Scalar]
 
@@ -108,20 +111,71 @@ class Looking:
 
         Where the target wants another choice, that is taken.
         """
-        rules = item.compiled(proposal.params)
-        problems = plan_problems(rules, tensors, self._like)
-        if self._like is None:
+        like = self._like
+        problems = plan_problems(item.compiled(proposal.params), tensors, like)
+        if like is None:
             whole = proposal.fit._replace(whole=not problems, problems=problems)
             return proposal._replace(fit=whole)
-        if not problems:
-            return proposal._replace(like=())
+        told = _told_by_target(item, proposal, tensors, like, problems)
+        if told is not None:
+            return told
         for choice in proposal.choices:
+            if not choice.whole:
+                continue
             params = {**proposal.params, choice.param: choice.value}
             rules = item.compiled(params)
-            if choice.whole and not plan_problems(rules, tensors, self._like):
-                best = fit(rules, tensors, _length(item, params))
-                return proposal._replace(params=params, fit=best, like=(), choices=())
+            other = proposal._replace(params=params, choices=(), fit=fit(rules, tensors))
+            others = plan_problems(rules, tensors, like)
+            told = _told_by_target(item, other, tensors, like, others)
+            if told is not None:
+                return told
         return proposal._replace(like=problems)
+
+
+def _told_by_target(
+    item: Shelved,
+    proposal: Proposal,
+    tensors: Tensors,
+    like: Template,
+    problems: Sequence[Problem],
+) -> Proposal | None:
+    """The proposal, if it fits the target; with a parameter, if need be, that only that knows.
+
+    ``problems`` are those without.  The parameter is a size of the target, and no other may fit
+    as well.
+    """
+    if not problems:  # and so the target's shapes say what only a convention said
+        settled = tuple(guess._replace(convention="") for guess in proposal.guesses)
+        return proposal._replace(guesses=settled, like=())
+    names = [*proposal.needed, *(guess.param for guess in proposal.guesses if guess.convention)]
+    if len(names) != 1 or not all(problem.code in _SHAPES for problem in problems):
+        return None
+    (name,) = names
+    sizes = _sizes(like)
+    fitting = [
+        size
+        for size in sizes
+        if not plan_problems(item.compiled({**proposal.params, name: size}), tensors, like)
+    ]
+    if len(fitting) != 1:
+        return None
+    (size,) = fitting
+    guesses = (
+        *(one for one in proposal.guesses if one.param != name),
+        Guessed(name, size, *sizes[size]),
+    )
+    params = {**proposal.params, name: size}
+    return proposal._replace(params=params, guesses=guesses, needed=(), like=())
+
+
+def _sizes(like: Template) -> dict[int, tuple[str, tuple[int, ...]]]:
+    """The small sizes of a target's variables, with the first variable that has each."""
+    found: dict[int, tuple[str, tuple[int, ...]]] = {}
+    for item in like.variables:
+        for size in item.shape:
+            if 0 < size <= _LARGEST:
+                found.setdefault(size, (item.name, tuple(item.shape)))
+    return dict(sorted(found.items())[:_SIZES])
 
 
 class _Tried(NamedTuple):
