@@ -133,8 +133,9 @@ def plan_problems(
     from ckpttool.mapping.planning.fitting import Like
 
     target = rules.target.text if rules.target else "tf1"
-    fitting = None if template is None else Like(template)
-    wanted = Wanted(target, fitting=fitting, written=False)
+    fitting = None if template is None else Like(template, hints=False)
+    # Keras files want the keys that only a target tells.
+    wanted = Wanted(target, fitting=fitting, written=not target.startswith("keras"))
     try:
         make_plan(tensors.specs, rules, tensors.roles, source="", wanted=wanted)
     except MappingError as error:

@@ -74,6 +74,8 @@ class Looking:
             scopes.update(dict.fromkeys(self._common))
         for scope in scopes:
             names = [name.removeprefix(scope) or name for name in self._names]
+            if item.scoped:  # the scope goes into its rules: names outside are not for it
+                names = [name for name, old in zip(names, self._names, strict=True) if name != old]
             value = quick_fit(bare, names)
             if value > best[0]:
                 best = value, scope

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ckpttool.errors import CkptError, MappingError, Problem
@@ -69,11 +70,9 @@ def shelve(also: Sequence[str], problems: list[Problem]) -> Iterator[Shelved]:
     A file of a folder that cannot be used is told in ``problems``; one that was named raises
     :class:`MappingError`.
     """
-    for name, path in built_in().items():
-        try:
-            yield _shelved(name, load_document(path, f"mappings/{name}.yaml"))
-        except MappingError as error:
-            problems += error.problems
+    known, wrong = _built_in(_state())
+    yield from known
+    problems += wrong
     for name in also:
         if not os.path.isdir(name):
             yield _shelved(name, load_document(*find_mapping(name)))
@@ -83,6 +82,31 @@ def shelve(also: Sequence[str], problems: list[Problem]) -> Iterator[Shelved]:
                 yield _shelved(path, load_document(path, path))
             except CkptError as error:
                 problems += error.problems[:1]  # it may be no mapping file at all
+
+
+State = tuple[tuple[str, str, int, int], ...]
+
+
+def _state() -> State:
+    """Names and paths of the built-in files, and what changes with them."""
+    found = []
+    for name, path in built_in().items():
+        status = os.stat(path)
+        found.append((name, path, status.st_size, status.st_mtime_ns))
+    return tuple(found)
+
+
+@lru_cache(maxsize=1)
+def _built_in(state: State) -> tuple[tuple[Shelved, ...], tuple[Problem, ...]]:
+    """The built-in files, compiled once in a process as long as none of them changes."""
+    found: list[Shelved] = []
+    problems: list[Problem] = []
+    for name, path, _, _ in state:
+        try:
+            found.append(_shelved(name, load_document(path, f"mappings/{name}.yaml")))
+        except MappingError as error:
+            problems += error.problems
+    return tuple(found), tuple(problems)
 
 
 def _files(folder: str, problems: list[Problem]) -> list[str]:

@@ -69,13 +69,19 @@ class Like:
     """Fits planned tensors to a template, collecting what does not.
 
     ``cast`` turns values into the target's dtype; ``allow_missing`` are globs of targets that may
-    be left out.
+    be left out.  Without ``hints`` problems do not say which names look like a wrong one.
     """
 
     def __init__(
-        self, template: Template, *, cast: bool = False, allow_missing: Sequence[str] = ()
+        self,
+        template: Template,
+        *,
+        cast: bool = False,
+        allow_missing: Sequence[str] = (),
+        hints: bool = True,
     ) -> None:
         self.template = template
+        self._hints = _HINTS if hints else 0
         self._cast = cast
         self._allow_missing = allow_missing
 
@@ -92,7 +98,7 @@ class Like:
             key = self.template.resolve(item.target)
             if key is None or key not in variables:
                 wrong += 1
-                told = self.template.problem(item.target, item.where, near=wrong <= _HINTS)
+                told = self.template.problem(item.target, item.where, near=wrong <= self._hints)
                 found = f"{told.found or item.target}, from {_sources(item)}"
                 checks.errors.append(told._replace(found=found))
                 continue
