@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ def _plan(spec: Spec, item: Proposal, template: Template | None) -> Plan:
     return make_plan(spec.source, rules, infer_roles(spec.source), source="m", wanted=wanted)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _found(path: Path) -> Detection:
     return detected(read_spec(path).source)
 
