@@ -12,6 +12,7 @@ from ckpttool.errors import EXIT_FINDING, EXIT_INPUT, EXIT_OK, MappingError, Pro
 from ckpttool.mapping.language.catalog import Linted, lint, mapping_info, mappings
 from ckpttool.render.mappings import lint_data, lint_lines, list_lines, show_lines
 
+_TOLD = 3  # files of a folder that are no mapping files
 ACTIONS = ("list", "show", "lint", "detect")
 
 
@@ -66,18 +67,27 @@ def _detect(command: MappingsCommand) -> int:
     (path,), like = command.names, command.like
     with open_checkpoint(path) as checkpoint:
         found = detect_mappings(checkpoint, also=command.also, like=like)
-        notices = [*checkpoint.notices(), *found.problems]
+        notices = checkpoint.notices()
         damage = checkpoint.damage()
     code = EXIT_OK if found.found else EXIT_FINDING
     if emit.SETTINGS.json:
         status = "error" if damage else "ok" if found.found else "finding"
-        emit.data(detect_body(found, path, like), [*notices, *damage], status=status)
+        problems = [*notices, *found.problems, *damage]
+        emit.data(detect_body(found, path, like), problems, status=status)
     else:
         sink = emit.out()
         sink.write(detect_lines(found, path, like, sink.layout))
-        emit.words(notices, "note")
+        emit.words([*notices, *_some(found.problems)], "note")
         emit.words(damage, "error")
     return EXIT_INPUT if damage else code
+
+
+def _some(problems: Sequence[Problem]) -> list[Problem]:
+    """What is wrong with other people's files, in a few words: a folder may hold any YAML."""
+    if len(problems) <= _TOLD:
+        return list(problems)
+    message = f"{len(problems) - _TOLD:,} more files cannot be used as mappings"
+    return [*problems[:_TOLD], Problem("MAP001", message, hint="--json lists them all")]
 
 
 def _list(names: Sequence[str]) -> int:

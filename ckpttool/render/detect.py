@@ -66,7 +66,8 @@ def _end(
 def _proposal(item: Proposal, looked: int, typed: Sequence[str], layout: Layout) -> Iterator[Line]:
     unicode, width = layout.unicode, layout.width
     yield [(safe(item.name, unicode), "title"), _verdict(item)]
-    yield from wrapped("  ", safe(item.description, unicode), width, "")
+    if item.description:
+        yield from wrapped("  ", safe(item.description, unicode), width, "")
     for label, text in _facts(item, looked):
         mark = f"  {safe(label, unicode)}".ljust(_LABEL) + "  "
         yield from wrapped(mark, safe(text, unicode), width, "dim")
@@ -89,8 +90,8 @@ def _facts(item: Proposal, looked: int) -> Iterator[tuple[str, str]]:
     yield "weights", _coverage(item, looked)
     if item.fit.lacking:
         yield "no rule", _listed(item.fit.unmatched, item.fit.lacking)
-    if item.fit.unused:
-        yield "no match", _listed(item.fit.unused, len(item.fit.unused))
+    if item.fit.idle:
+        yield "no match", _listed(item.fit.unused, item.fit.idle)
     if item.strip:
         yield "scope", f"{item.strip} goes first"
     guessed = {guess.param: guess for guess in item.guesses}
@@ -160,7 +161,7 @@ def _data(item: Proposal, path: str, like: str | None) -> dict[str, Any]:
         "kind": item.kind,
         "weights": {"taken": fit.taken, "left_out": fit.left_out, "kept": fit.kept},
         "unmatched": {"count": fit.lacking, "names": list(fit.unmatched)},
-        "unused": list(fit.unused),
+        "unused": {"count": fit.idle, "rules": list(fit.unused)},
         "strip": item.strip or None,
         "params": dict(item.params),
         "guesses": [{**guess._asdict(), "shape": list(guess.shape)} for guess in item.guesses],

@@ -137,11 +137,15 @@ def test_files_of_ones_own(run: Any, tmp_path: Path) -> None:
         assert Path(first["mapping"]).name == "mine.yaml"
         assert first["kind"] == "model"
         assert execute([*shlex.split(first["commands"][0])[1:], "--force"]) == 0
-    (tmp_path / "other.yaml").write_text("services: {}\n")
+    for name in ("other.yaml", "b.yaml", "c.yaml", "d.yaml", "e.yaml"):
+        (tmp_path / name).write_text("services: {}\n")
     found = run("mappings", "detect", "net.ckpt", "--also", ".")
     assert found.code == 0
     assert "note[MAP002]" in found.err
-    assert "other.yaml" in found.err
+    assert found.err.count("note[MAP002]") == 3
+    assert "2 more files cannot be used as mappings" in found.err
+    problems = run("mappings", "detect", "net.ckpt", "--also", ".", "--json").body()["problems"]
+    assert len(problems) == 5
     assert run("mappings", "detect", "net.ckpt", "--also", "other.yaml").code == 4
     assert run("mappings", "detect", "net.ckpt", "--also", "nowhere").code == 4
 

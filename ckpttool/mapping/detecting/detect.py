@@ -79,4 +79,4 @@ def _fewer(tensors: Tensors) -> Tensors:
     odd = [name for name, role in tensors.roles.items() if role.role not in _FOLLOWERS][:_FEW]
     names = dict.fromkeys([*weights, *(name for name in odd if name in tensors.specs)])
     roles = {name: tensors.roles[name] for name in odd}
-    return Tensors({name: tensors.specs[name] for name in names}, roles, weights)
+    return Tensors({name: tensors.specs[name] for name in names}, roles, weights, some=True)

@@ -101,7 +101,9 @@ class Looking:
             item.name, item.document.description, target, item.status, item.renames,
             best.fit, best.params, best.guesses, needed, choices, strip,
         )  # fmt: skip
-        return self._planned(item, proposal, tensors) if best.fit.whole else proposal
+        if tensors.some or not best.fit.whole:
+            return proposal
+        return self._planned(item, proposal, tensors)
 
     def _without(self, scope: str) -> Tensors | None:
         if scope not in self._stripped:

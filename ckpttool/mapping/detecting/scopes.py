@@ -58,7 +58,8 @@ def without(scope: str, tensors: Tensors) -> Tensors | None:
         strip(name): Role(role.role, None if role.owner is None else strip(role.owner))
         for name, role in tensors.roles.items()
     }
-    return Tensors(specs, roles, [strip(name) for name in tensors.weights])
+    weights = [strip(name) for name in tensors.weights]
+    return Tensors(specs, roles, weights, tensors.some)
 
 
 def sample(names: Sequence[str], most: int) -> list[str]:

@@ -385,3 +385,15 @@ def test_names_that_are_all_different(tmp_path: Path) -> None:
     found = detected(shapes)
     assert 0 < found.looked <= 2100
     assert [item.kind for item in found.proposals] == [LAYERS]
+
+
+def test_rules_for_names_that_were_not_looked_at_are_not_missed(tmp_path: Path) -> None:
+    rules = [f'  - {{from: "net/stage_{n}/project/{{p}}", to: "x{n}/{{p}}"}}' for n in range(2100)]
+    path = tmp_path / "mine.yaml"
+    path.write_text("rules:\n" + "\n".join(rules) + "\n")
+    found = detected(layers(2100), also=[str(path)])
+    assert found.looked < found.weights == 4200
+    assert (found.proposals[0].name, found.proposals[0].fits) == (str(path), True)
+    whole = detected(layers(1900), also=[str(path)])  # and here it is known that they are missed
+    missed = next(item for item in whole.proposals if item.name == str(path))
+    assert (missed.fits, missed.fit.idle, len(missed.fit.unused)) == (False, 200, 20)
