@@ -270,3 +270,23 @@ def test_the_output_of_a_command(run: Any, wanted: Any, target: str, output: str
     assert words[:3] == ["ckpttool", "remap", "net ckpt"]
     assert words[-2:] == ["-o", output]
     assert ("--like" in words) == (target == "keras")
+
+
+def test_a_failed_proof_of_a_model_that_nothing_was_put_into(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ckpttool.cli import prove_action
+    from ckpttool.mapping.proving.agreement import Proof
+
+    def proved(verdict: str) -> None:
+        proof = Proof(verdict, 1.0, 1.0, 1.0, 1e-5, "float32", "a", "b", (), (), ())
+        monkeypatch.setattr(prove_action, "prove", lambda *_, **__: proof)
+
+    proved("different")
+    found = run("prove", "net.ckpt", "my model:make")
+    assert found.code == 1
+    assert "try: ckpttool mappings detect net.ckpt --like 'my model:make'" in found.err
+    for words in (["-m", "mine.yaml"], ["--weights", "x.h5"]):
+        assert "mappings detect" not in run("prove", "net.ckpt", "m:make", *words).err
+    proved("equal")
+    assert run("prove", "net.ckpt", "m:make").err == ""
