@@ -62,8 +62,6 @@ def detect(
     shelf = list(shelve(also, problems))
     tensors = Tensors.of(specs, roles)
     few = _fewer(tensors)
-    if few is not tensors:
-        like = None  # some names alone cannot fill a target
     found = list(Looking(few, like, problems).proposals(shelf))
     found.sort(key=lambda pair: order(pair[0], len(pair[1].rules.rules)))
     proposals = told([proposal for proposal, _ in found], len(few.weights))

@@ -101,7 +101,7 @@ class Looking:
             item.name, item.document.description, target, item.status, item.renames,
             best.fit, best.params, best.guesses, needed, choices, strip,
         )  # fmt: skip
-        if tensors.some or not best.fit.whole:
+        if tensors.some or not best.fit.whole:  # some names alone fill no target
             return proposal
         return self._planned(item, proposal, tensors)
 

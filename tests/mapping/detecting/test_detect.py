@@ -226,6 +226,19 @@ def test_a_scope_goes_into_the_parameter_of_that_name() -> None:
     assert item.strip == ""
 
 
+def test_a_scope_that_holds_half_of_the_names_is_not_the_scope_of_all() -> None:
+    shapes: dict[str, tuple[int, ...]] = {"Embed/embeddings": (30, 15)}
+    for scope, width in (("decode/decoder/", 65), ("rnn/", 65)):
+        for cell in (0, 1):
+            at = f"{scope}multi_rnn_cell/cell_{cell}/lstm_cell"
+            shapes[f"{at}/kernel"] = (width + 35 * cell, 200)
+            shapes[f"{at}/bias"] = (200,)
+    shapes |= {"decode/decoder/dense/kernel": (50, 30), "decode/decoder/dense/bias": (30,)}
+    item = _named(shapes, "rnn_model__keras")
+    assert item.params.get("scope", "") == ""
+    assert item.fit.taken == 7
+
+
 def test_slots_are_no_weights() -> None:
     found = detected(bert(adam=True))
     assert found.names == 3 * found.weights + 1
@@ -351,16 +364,16 @@ def test_patterns_that_give_up_are_a_problem_of_their_file(tmp_path: Path) -> No
     assert found.proposals[0].name == "tf_layers__keras"
 
 
-def test_many_choices_and_many_rules_end(tmp_path: Path) -> None:
-    values = ", ".join(f"v{number}" for number in range(2000))
+def test_of_many_choices_a_few_are_tried(tmp_path: Path) -> None:
     rules = [
-        f'  - {{from: "net/stage_{n}/{{part}}", to: "x{n}/{{part}}", '
-        f"when: {{param: {{kind: [{values}]}}}}, optional: true}}"
-        for n in range(3)
+        f'  - {{from: "net/stage_{n}/{{part:path}}", to: "x{n}/{{part}}", '
+        f"when: {{param: {{kind: v{n}}}}}, optional: true}}"
+        for n in range(100)
     ]
     path = tmp_path / "many.yaml"
-    path.write_text("params: {kind: none}\nrules:\n" + "\n".join(rules) + "\n")
-    assert detected(layers(), also=[str(path)]).files > 1
+    path.write_text("params: {kind: v0}\nrules:\n" + "\n".join(rules) + "\n")
+    item = _named(layers(3), str(path), also=[str(path)])
+    assert [choice.value for choice in item.choices] == [f"v{n}" for n in range(1, 9)]
 
 
 # --- very many names --------------------------------------------------------------------------
@@ -397,3 +410,17 @@ def test_rules_for_names_that_were_not_looked_at_are_not_missed(tmp_path: Path) 
     whole = detected(layers(1900), also=[str(path)])  # and here it is known that they are missed
     missed = next(item for item in whole.proposals if item.name == str(path))
     assert (missed.fits, missed.fit.idle, len(missed.fit.unused)) == (False, 200, 20)
+
+
+def test_a_file_that_leaves_most_out_stands_before_one_that_renames_all(tmp_path: Path) -> None:
+    (tmp_path / "names.yaml").write_text(
+        "unmatched: keep\nrules:\n  - {from: 'net/{a}/project/{p}', to: 'new/{a}/project/{p}'}\n"
+    )
+    (tmp_path / "one.yaml").write_text(
+        "target: keras\nrules:\n  - {from: 'net/stage_0/project/{p}', to: 'first/{p}'}\n"
+        "  - {from: net/**, drop: true}\n"
+    )
+    one, names = detected(layers(8), also=[str(tmp_path)]).proposals
+    assert (one.name, one.kind, one.fits) == (str(tmp_path / "one.yaml"), MODEL, True)
+    assert (one.fit.taken, one.fit.left_out) == (2, 14)
+    assert (names.kind, names.fits, names.fit.taken) == (NAMES, True, 16)

@@ -14,7 +14,7 @@ from ckpttool.mapping.language.document import Guess, parse_document
 from ckpttool.mapping.language.guesses import check_guesses, guess_values
 
 RULES = "rules: [{from: '**', to: x/**}]\n"
-SPECS = named({"a/w": (4, 128), "a/b": (128,), "c/w": (4, 128), "d/w": (4, 100), "e/w": (3, 0)})
+SPECS = named({"a/w": (4, 128), "a/b": (128,), "c/w": (4, 128), "d/w": (4, 100), "e/none": (3, 0)})
 
 
 def _values(detect: str, **given: Any) -> dict[str, Any]:
@@ -32,8 +32,8 @@ def _values(detect: str, **given: Any) -> dict[str, Any]:
         ("{n: {from: '{x}/w', size: 7}}", {"n": 7}),
         ("{n: {from: d/w, size: d1//64}}", {}),  # a rest
         ("{n: {from: a/b, size: d1}}", {}),  # no such axis
-        ("{n: {from: e/w, size: d1}}", {}),  # nothing is no size
-        ("{n: {from: e/w, size: d1, table: {0: none}}}", {"n": "none"}),
+        ("{n: {from: e/none, size: d1}}", {}),  # nothing is no size
+        ("{n: {from: e/none, size: d1, table: {0: none}}}", {"n": "none"}),
         ("{n: {from: z/w, size: d1}}", {}),
         ("{n: {from: $s/w, size: d1}}", {"n": 128}),
         ("{n: {from: a/w, size: d1//$k}}", {}),
