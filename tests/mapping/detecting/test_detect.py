@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from detect_support import bert, detected, layers, named
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from spec_support import FOLDER, Spec, read_spec, spec_files
 
 import ckpttool
@@ -424,3 +426,24 @@ def test_a_file_that_leaves_most_out_stands_before_one_that_renames_all(tmp_path
     assert (one.name, one.kind, one.fits) == (str(tmp_path / "one.yaml"), MODEL, True)
     assert (one.fit.taken, one.fit.left_out) == (2, 14)
     assert (names.kind, names.fits, names.fit.taken) == (NAMES, True, 16)
+
+
+_KNOWN = """bert encoder layer_0 layer_12 attention self query kernel bias rnn lstm_cell
+multi_rnn_cell cell_0 resnet_v2_50 block1 unit_1 conv1 weights BatchNorm beta moving_mean Adam é
+{i:int} ** $x global_step""".split()
+_WORDS = st.sampled_from([*_KNOWN, "", "\x1b", "a b"])
+_NAMES = st.lists(_WORDS, min_size=1, max_size=6).map("/".join).filter(bool)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(_NAMES, st.lists(st.integers(0, 9), max_size=4).map(tuple), max_size=30))
+def test_any_names_and_shapes(shapes: Any) -> None:
+    specs = named(shapes)
+    found = detected(shapes)
+    assert found.problems == ()
+    spec = Spec("", {}, specs, None)
+    for item in found.proposals:
+        assert 0 < item.fit.taken <= found.weights
+        assert item.fit.taken + item.fit.left_out + item.fit.kept <= found.weights
+        if item.fits and not item.strip:
+            _plan(spec, item, None)
