@@ -31,6 +31,8 @@ def detect_lines(found: Detection, path: str, like: str | None, layout: Layout) 
     ]
     if found.looked < found.weights:
         text = f"{found.looked:,} weights were looked at, which stand for all"
+        if like is not None:
+            text += f"; whether they fit {safe(like, unicode)} was not tried"
         yield from wrapped("  ", text, width, "")
     lines: list[str] = []
     for item in found.proposals:

@@ -33,7 +33,8 @@ def detect_mappings(
 
     ``also`` are mapping files, or folders of them, beside the built-in ones.  ``like`` is a
     template, a file or a ``module:callable``: proposals that fit this target come first.  Of a
-    checkpoint of more than 4000 names only some weights are looked at, and no target is tried.
+    checkpoint of more than 4000 names no more than some 2000 weights are looked at; where that is
+    not all of them, no target is tried.
     Raises :class:`ckpttool.errors.InputError` and :class:`MappingError`.
     """
     if isinstance(checkpoint, str):
@@ -77,4 +78,5 @@ def _fewer(tensors: Tensors) -> Tensors:
     odd = [name for name, role in tensors.roles.items() if role.role not in _FOLLOWERS][:_FEW]
     names = dict.fromkeys([*weights, *(name for name in odd if name in tensors.specs)])
     roles = {name: tensors.roles[name] for name in odd}
-    return Tensors({name: tensors.specs[name] for name in names}, roles, weights, some=True)
+    some = len(weights) < len(tensors.weights)
+    return Tensors({name: tensors.specs[name] for name in names}, roles, weights, some)

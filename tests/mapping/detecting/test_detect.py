@@ -428,9 +428,12 @@ def test_a_file_that_leaves_most_out_stands_before_one_that_renames_all(tmp_path
     assert (names.kind, names.fits, names.fit.taken) == (NAMES, True, 16)
 
 
-_KNOWN = """bert encoder layer_0 layer_12 attention self query kernel bias rnn lstm_cell
-multi_rnn_cell cell_0 resnet_v2_50 block1 unit_1 conv1 weights BatchNorm beta moving_mean Adam é
-{i:int} ** $x global_step""".split()
+_KNOWN = [
+    "bert", "encoder", "layer_0", "layer_12", "attention", "self", "query", "kernel", "bias",
+    "rnn", "lstm_cell", "multi_rnn_cell", "cell_0", "resnet_v2_50", "block1", "unit_1", "conv1",
+    "weights", "BatchNorm", "beta", "moving_mean", "Adam", "é", "{i:int}", "**", "$x",
+    "global_step",
+]  # fmt: skip
 _WORDS = st.sampled_from([*_KNOWN, "", "\x1b", "a b"])
 _NAMES = st.lists(_WORDS, min_size=1, max_size=6).map("/".join).filter(bool)
 
@@ -447,3 +450,16 @@ def test_any_names_and_shapes(shapes: Any) -> None:
         assert item.fit.taken + item.fit.left_out + item.fit.kept <= found.weights
         if item.fits and not item.strip:
             _plan(spec, item, None)
+
+
+def test_many_slots_do_not_keep_a_target_from_being_tried() -> None:
+    name = "google_bert__keras_hub_bert"
+    shapes = bert(100, 64, adam=True)
+    assert len(shapes) > 4000
+    like = _target(bert(100, 64), name, heads=4)
+    found = detected(shapes, like=like)
+    assert found.looked == found.weights < 2000
+    assert (found.proposals[0].name, found.proposals[0].params) == (name, {"heads": 4})
+    more = detected(bert(300, 64), like=like)
+    assert more.looked < more.weights
+    assert {item.like for item in more.proposals} == {None}
