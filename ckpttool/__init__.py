@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ckpttool.errors import CkptError
     from ckpttool.mapping.averaging import average
     from ckpttool.mapping.comparing import diff
+    from ckpttool.mapping.detecting.detect import detect_mappings
     from ckpttool.mapping.like.template import load_template
     from ckpttool.mapping.loading import load_into
     from ckpttool.mapping.proving.proof import prove
@@ -42,6 +43,7 @@ _LAZY = {
     "load_into": ("ckpttool.mapping.loading", "load_into"),
     "load_template": ("ckpttool.mapping.like.template", "load_template"),
     "load_rules": ("ckpttool.mapping.remap", "load_rules"),
+    "detect_mappings": ("ckpttool.mapping.detecting.detect", "detect_mappings"),
     "diff": ("ckpttool.mapping.comparing", "diff"),
     "find_duplicates": ("ckpttool.analysis.duplicates", "find_duplicates"),
     "open": ("ckpttool.checkpoint", "open_checkpoint"),
@@ -61,6 +63,7 @@ __all__ = [
     "__version__",
     "average",
     "collections",
+    "detect_mappings",
     "diff",
     "find_duplicates",
     "load_into",

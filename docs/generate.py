@@ -1,4 +1,4 @@
-"""Write the reference pages that are derived from the code.
+"""Write the reference pages, and parts of pages, that are derived from the code.
 
 python docs/generate.py            write them
 python docs/generate.py --check    exit 1 if any is stale
@@ -14,7 +14,9 @@ os.environ["COLUMNS"] = "100"
 os.environ["NO_COLOR"] = "1"
 os.environ["TERM"] = "dumb"
 
-REFERENCE = Path(__file__).resolve().parent / "reference"
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = ROOT / "docs" / "reference"
+MAPPINGS = ROOT / "mappings" / "README.md"
 
 
 def cli_page() -> str:
@@ -102,22 +104,57 @@ def schema_page() -> str:
     return json.dumps(mapping_schema(), indent=1, ensure_ascii=False) + "\n"
 
 
+_BEGIN = "<!-- The table is made by `python docs/generate.py` from the mapping files. -->\n"
+_END = "<!-- End of the table. -->\n"
+
+
+def mappings_page() -> str:
+    """The page of mapping files as it is, with its table of the built-in ones made anew."""
+    before, _, rest = MAPPINGS.read_text(encoding="utf-8").partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not end:
+        raise SystemExit(f"{MAPPINGS.name} lacks the marks around its table")
+    return f"{before}{_BEGIN}\n{_mappings_table()}\n{_END}{after}"
+
+
+def _mappings_table() -> str:
+    from ckpttool.mapping.language.catalog import mappings
+    from ckpttool.render.mappings import STATUS_WORDS
+
+    rows = []
+    for item in mappings():
+        proof = item.free.get("proof")
+        proof = proof if isinstance(proof, dict) else {}
+        status = STATUS_WORDS.get(item.status or "", item.status or "")
+        numbers = (_number(proof.get(key)) for key in ("max_abs_error", "sensitivity"))
+        description = " ".join(item.description.split()).replace("|", "\\|")
+        rows.append(f"| {' | '.join((f'`{item.name}`', description, status, *numbers))} |\n")
+    return "| name | does | proof | error | sensitivity |\n|---|---|---|---|---|\n" + "".join(rows)
+
+
+def _number(value: object) -> str:
+    """A number as people write it: 3.4e-7."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return ""
+    return f"{value:.2g}".replace("e-0", "e-").replace("e+0", "e")
+
+
 PAGES = {
-    "cli.md": cli_page,
-    "errors.md": errors_page,
-    "transforms.md": transforms_page,
-    "mapping.schema.json": schema_page,
+    REFERENCE / "cli.md": cli_page,
+    REFERENCE / "errors.md": errors_page,
+    REFERENCE / "transforms.md": transforms_page,
+    REFERENCE / "mapping.schema.json": schema_page,
+    MAPPINGS: mappings_page,
 }
 
 
 def main() -> int:
     """Write or check the pages; returns the exit code."""
     stale = []
-    for name, make in PAGES.items():
-        path = REFERENCE / name
+    for path, make in PAGES.items():
         text = make()
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            stale.append(name)
+            stale.append(path.relative_to(ROOT).as_posix())
             if "--check" not in sys.argv:
                 path.write_text(text, encoding="utf-8")
     if stale and "--check" in sys.argv:

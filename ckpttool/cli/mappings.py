@@ -9,12 +9,15 @@ import typer
 
 def run(
     action: Annotated[
-        str, typer.Argument(metavar="ACTION", help="list, show or lint.", show_default=False)
+        str,
+        typer.Argument(metavar="ACTION", help="list, show, lint or detect.", show_default=False),
     ],
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[MAP...]", help="Mapping files, or built-in ones.", show_default=False
+            metavar="[MAP...|CKPT]",
+            help="Mapping files, or built-in ones; detect: a checkpoint.",
+            show_default=False,
         ),
     ] = None,
     against: Annotated[
@@ -25,8 +28,25 @@ def run(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="lint: a parameter of the mapping."),
     ] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            "--like",
+            metavar="TARGET",
+            help="detect: a file of the target model, or module:callable: what fits it is first.",
+        ),
+    ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--also", metavar="PATH", help="detect: a mapping file of yours, or a folder of them."
+        ),
+    ] = None,
 ) -> int:
-    """List the built-in mapping files, show one, or check files without a checkpoint."""
-    from ckpttool.cli.mappings_action import carry_out
+    """List the built-in mapping files, show one, check files, or tell which fit a checkpoint."""
+    from ckpttool.cli.mappings_action import MappingsCommand, carry_out
 
-    return carry_out(action, tuple(names or ()), against, tuple(param or ()))
+    command = MappingsCommand(
+        action, tuple(names or ()), against, tuple(param or ()), like, tuple(also or ())
+    )
+    return carry_out(command)

@@ -3,26 +3,91 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from ckpttool.cli import emit
 from ckpttool.cli.options import choice
 from ckpttool.cli.remap_action import parameter
-from ckpttool.errors import EXIT_OK, MappingError, Problem, UsageError
+from ckpttool.errors import EXIT_FINDING, EXIT_INPUT, EXIT_OK, MappingError, Problem, UsageError
 from ckpttool.mapping.language.catalog import Linted, lint, mapping_info, mappings
 from ckpttool.render.mappings import lint_data, lint_lines, list_lines, show_lines
 
-ACTIONS = ("list", "show", "lint")
+_TOLD = 3  # files of a folder that are no mapping files
+ACTIONS = ("list", "show", "lint", "detect")
 
 
-def carry_out(action: str, names: Sequence[str], against: str | None, params: Sequence[str]) -> int:
+class MappingsCommand(NamedTuple):
+    """The action and its options."""
+
+    action: str
+    names: tuple[str, ...] = ()
+    against: str | None = None
+    params: tuple[str, ...] = ()
+    like: str | None = None
+    also: tuple[str, ...] = ()
+
+
+def carry_out(command: MappingsCommand) -> int:
     """Do one of the actions; returns the exit code."""
+    action, names = command.action, command.names
     choice("mappings", [action], ACTIONS)
+    _check(command)
     if action == "list":
         return _list(names)
+    if action == "detect":
+        return _detect(command)
     if not names:
         hint = "ckpttool mappings list names the built-in ones"
         raise UsageError(Problem("USE001", f"mappings {action} needs a mapping file", hint=hint))
-    return _show(names) if action == "show" else _lint(names, against, params)
+    return _show(names) if action == "show" else _lint(names, command.against, command.params)
+
+
+def _check(command: MappingsCommand) -> None:
+    """Refuse an option of another action, which would be without effect."""
+    for option, given, action in (
+        ("--against", command.against, "lint"),
+        ("--set", command.params, "lint"),
+        ("--like", command.like, "detect"),
+        ("--also", command.also, "detect"),
+    ):
+        if given and command.action != action:
+            message = f"{option} is an option of mappings {action}"
+            raise UsageError(Problem("USE001", message, None, f"mappings {command.action}"))
+
+
+def _detect(command: MappingsCommand) -> int:
+    if len(command.names) != 1:
+        message, typed = "mappings detect takes one checkpoint", " ".join(command.names) or None
+        hint = "ckpttool mappings detect CKPT, with --also for mapping files of your own"
+        raise UsageError(Problem("USE001", message, None, typed, hint=hint))
+    from ckpttool.checkpoint import open_checkpoint
+    from ckpttool.mapping.detecting.detect import detect_mappings
+    from ckpttool.render.detect import detect_body, detect_lines
+
+    (path,), like = command.names, command.like
+    with open_checkpoint(path) as checkpoint:
+        found = detect_mappings(checkpoint, also=command.also, like=like)
+        notices = checkpoint.notices()
+        damage = checkpoint.damage()
+    code = EXIT_OK if found.found else EXIT_FINDING
+    if emit.SETTINGS.json:
+        status = "error" if damage else "ok" if found.found else "finding"
+        problems = [*notices, *found.problems, *damage]
+        emit.data(detect_body(found, path, like), problems, status=status)
+    else:
+        sink = emit.out()
+        sink.write(detect_lines(found, path, like, sink.layout))
+        emit.words([*notices, *_some(found.problems)], "note")
+        emit.words(damage, "error")
+    return EXIT_INPUT if damage else code
+
+
+def _some(problems: Sequence[Problem]) -> list[Problem]:
+    """What is wrong with other people's files, in a few words: a folder may hold any YAML."""
+    if len(problems) <= _TOLD:
+        return list(problems)
+    message = f"{len(problems) - _TOLD:,} more files cannot be used as mappings"
+    return [*problems[:_TOLD], Problem("MAP001", message, hint="--json lists them all")]
 
 
 def _list(names: Sequence[str]) -> int:

@@ -42,7 +42,11 @@ def carry_out(path: str, command: ProveCommand) -> int:
             params=dict(parameter(item) for item in command.params),
             averages=command.averages,
         )
-        notices = checkpoint.notices()
+        notices = [*checkpoint.notices()]
+    if not proof.passed and command.mapping is None and command.weights is None:
+        from ckpttool.cli.proposing import compared_as_it_came
+
+        notices.append(compared_as_it_came(path, command.model))
     code = EXIT_OK if proof.passed else EXIT_FINDING
     if emit.SETTINGS.json:
         emit.data(proof_body(proof), notices, status="ok" if proof.passed else "finding")

@@ -9,7 +9,7 @@ from ckpttool.checkpoint import Checkpoint, open_checkpoint
 from ckpttool.cli import emit
 from ckpttool.cli.options import choice
 from ckpttool.cli.progress import bar
-from ckpttool.errors import EXIT_OK, InputError, Problem, UsageError
+from ckpttool.errors import EXIT_OK, InputError, MappingError, Problem, UsageError
 from ckpttool.mapping.execution.execute import RemapResult
 from ckpttool.mapping.language.document import AVERAGES, SLOTS, UNMATCHED, Scalar
 from ckpttool.mapping.language.ruleset import RuleSet
@@ -51,18 +51,31 @@ class RemapCommand(NamedTuple):
     optimizer: str | None = None
     proof: ProveOptions | None = None
 
+    @property
+    def says(self) -> bool:
+        """Whether anything says what becomes of names."""
+        quick = (self.add_prefix, self.strip_prefix, self.rename, self.drop)
+        return any((self.mapping, self.slots, self.averages, *quick))
+
 
 def carry_out(path: str, command: RemapCommand) -> int:
     """Load the rules, plan, write unless it is a dry run, print; returns the exit code."""
     _check(command)
-    rules = _rules(command)
+    rules = _rules(path, command)
     with open_checkpoint(path) as checkpoint:
         if checkpoint.damage() and not command.salvage:
             # A name that is missing from the output because it could not be read is lost in
             # silence for whoever gets the output.
             raise InputError(*checkpoint.damage())
-        proof = _proof(checkpoint, rules, command)
-        result = _remap(checkpoint, rules, command)
+        try:
+            proof = _proof(checkpoint, rules, command)
+            result = _remap(checkpoint, rules, command)
+        except MappingError as error:
+            if command.says:
+                raise
+            from ckpttool.cli.proposing import proposing
+
+            raise proposing(error, checkpoint, path, command.like, command.output) from error
         notices = (*result.notices, *(checkpoint.damage() if command.salvage else ()))
     _show(result, proof, notices, command.every)
     return EXIT_OK
@@ -129,10 +142,14 @@ def _check(command: RemapCommand) -> None:
         )
 
 
-def _rules(command: RemapCommand) -> RuleSet:
+def _rules(path: str, command: RemapCommand) -> RuleSet:
     target = command.to
     if command.mapping is None:
         target = target_of(command.to, None, command.output)
+    if not command.says and target == "tf1":
+        from ckpttool.cli.proposing import nothing_to_rename
+
+        raise nothing_to_rename(path, command.like, command.output)
     return load_rules(
         command.mapping,
         add_prefix=command.add_prefix,

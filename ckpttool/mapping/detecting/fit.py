@@ -22,11 +22,15 @@ _BY_LAST_WORD = 0.4  # what a weight counts whose rule knows nothing but its las
 
 
 class Tensors(NamedTuple):
-    """What is known of a checkpoint.  ``weights`` are the names that are no slots, steps, …"""
+    """What is known of a checkpoint.  ``weights`` are the names that are no slots, steps, …
+
+    ``some`` says that these are not all, but stand for all.
+    """
 
     specs: Mapping[str, TensorSpec]
     roles: Mapping[str, RoleLike]
     weights: Sequence[str]
+    some: bool = False
 
     @classmethod
     def of(cls, specs: Mapping[str, TensorSpec], roles: Mapping[str, RoleLike]) -> Tensors:
@@ -42,7 +46,8 @@ class Fit(NamedTuple):
 
     Of its weights some are ``taken`` by a rule that knows them, ``left_out`` by a rule, or
     ``kept`` under their names; ``unmatched`` (examples; ``lacking`` is their number, with those
-    that are no weights) have no rule.  ``unused`` are rules that have to match and do not.
+    that are no weights) have no rule.  ``unused`` (examples; ``idle`` is their number) are rules
+    that have to match and do not; of some names alone that cannot be told.
     ``problems`` say why a plan fails.  ``whole`` means that the plan is sound.  ``known`` is how
     much of the names the rules know, ``score`` the whole in one number from 0 to 1.  ``rules`` are
     the places of those that take weights.
@@ -53,6 +58,7 @@ class Fit(NamedTuple):
     kept: int
     lacking: int
     unmatched: tuple[str, ...]
+    idle: int
     unused: tuple[str, ...]
     problems: tuple[Problem, ...]
     whole: bool
@@ -68,7 +74,7 @@ class Fit(NamedTuple):
 
 def fit(rules: RuleSet, tensors: Tensors, scope: int = 0) -> Fit:
     """What rules do with these tensors; ``scope`` is the length of a scope put into the rules."""
-    specs, roles, weights = tensors
+    specs, roles, weights, some = tensors
     target = rules.target.text if rules.target else "tf1"
     fates = Fates(specs, rules, roles, slots=rules.slots_for(target))
     decided = fates.decided
@@ -91,7 +97,7 @@ def fit(rules: RuleSet, tensors: Tensors, scope: int = 0) -> Fit:
     lacking = [
         name for name, fate in decided.items() if fate.kind == UNMATCHED and fate.owner is None
     ]
-    unused, required = _unused(fates)
+    unused, required = ([], 0) if some else _unused(fates)
     problems = tuple(fates.matching.problems)
     if taken:
         problems += _misfits(specs, fates)
@@ -104,6 +110,7 @@ def fit(rules: RuleSet, tensors: Tensors, scope: int = 0) -> Fit:
         kept,
         len(lacking),
         tuple(lacking[:_LISTED]),
+        len(unused),
         tuple(unused[:_LISTED]),
         problems[:_LISTED],
         bool(taken) and not (lacking or unused or problems),
@@ -126,12 +133,16 @@ def quick_fit(rules: RuleSet, names: Sequence[str], scope: int = 0) -> float:
     return value
 
 
-def plan_problems(rules: RuleSet, tensors: Tensors, template: Template) -> tuple[Problem, ...]:
-    """Why there is no plan for a target; empty if there is one."""
+def plan_problems(
+    rules: RuleSet, tensors: Tensors, template: Template | None = None
+) -> tuple[Problem, ...]:
+    """Why there is no plan, for a target if one is given; empty if there is one."""
     from ckpttool.mapping.planning.fitting import Like
 
     target = rules.target.text if rules.target else "tf1"
-    wanted = Wanted(target, fitting=Like(template), written=False)
+    fitting = None if template is None else Like(template, hints=False)
+    # Keras files want the keys that only a target tells.
+    wanted = Wanted(target, fitting=fitting, written=not target.startswith("keras"))
     try:
         make_plan(tensors.specs, rules, tensors.roles, source="", wanted=wanted)
     except MappingError as error:

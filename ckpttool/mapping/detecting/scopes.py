@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -13,6 +14,8 @@ _MOST = 4  # scopes of one kind that are tried
 _DEPTH = 6
 _HEADS = 64  # beginnings of patterns that are looked for
 _SHORTEST = 4  # characters of a beginning that is no whole component
+_BLOCKS = 20  # runs of names that a sample has
+_DIGITS = re.compile("[0-9]+")
 
 
 def common_scopes(names: Sequence[str]) -> list[str]:
@@ -55,7 +58,25 @@ def without(scope: str, tensors: Tensors) -> Tensors | None:
         strip(name): Role(role.role, None if role.owner is None else strip(role.owner))
         for name, role in tensors.roles.items()
     }
-    return Tensors(specs, roles, [strip(name) for name in tensors.weights])
+    weights = [strip(name) for name in tensors.weights]
+    return Tensors(specs, roles, weights, tensors.some)
+
+
+def sample(names: Sequence[str], most: int) -> list[str]:
+    """All names, or about so many of them: of those that differ in digits alone only the first.
+
+    What stands together stays together, for a rule may take names of one layer together.
+    """
+    if len(names) <= most:
+        return list(names)
+    kinds: dict[str, str] = {}
+    for name in names:
+        kinds.setdefault(_DIGITS.sub("0", name), name)
+    found = list(kinds.values())
+    if len(found) <= most:
+        return found
+    blocks = range(0, len(found), len(found) // _BLOCKS)
+    return [name for at in blocks for name in found[at : at + most // _BLOCKS]]
 
 
 def _heads(rules: RuleSet) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ckpttool.errors import CkptError, MappingError, Problem
@@ -15,6 +16,7 @@ from ckpttool.mapping.language.ruleset import RuleSet
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 _MAX_FILES = 1000  # of one folder
+_MAX_SIZE = 1 << 20  # bytes of a file there
 
 
 class Shelved(NamedTuple):
@@ -68,30 +70,64 @@ def shelve(also: Sequence[str], problems: list[Problem]) -> Iterator[Shelved]:
     A file of a folder that cannot be used is told in ``problems``; one that was named raises
     :class:`MappingError`.
     """
-    for name, path in built_in().items():
-        try:
-            yield _shelved(name, load_document(path, f"mappings/{name}.yaml"))
-        except MappingError as error:
-            problems += error.problems
+    known, wrong = _built_in(_state())
+    yield from known
+    problems += wrong
     for name in also:
         if not os.path.isdir(name):
             yield _shelved(name, load_document(*find_mapping(name)))
             continue
-        for path in _files(name):
+        for path in _files(name, problems):
             try:
                 yield _shelved(path, load_document(path, path))
             except CkptError as error:
-                problems += error.problems
+                problems += error.problems[:1]  # it may be no mapping file at all
 
 
-def _files(folder: str) -> list[str]:
-    names = sorted(name for name in os.listdir(folder) if name.endswith(_SUFFIXES))
-    paths = [os.path.join(folder, name) for name in names]
-    if len(paths) > _MAX_FILES:
-        found = f"{len(paths)} files"
-        problem = Problem("MAP007", "too many mapping files", folder, found, str(_MAX_FILES))
+State = tuple[tuple[str, str, int, int], ...]
+
+
+def _state() -> State:
+    """Names and paths of the built-in files, and what changes with them."""
+    found = []
+    for name, path in built_in().items():
+        status = os.stat(path)
+        found.append((name, path, status.st_size, status.st_mtime_ns))
+    return tuple(found)
+
+
+@lru_cache(maxsize=1)
+def _built_in(state: State) -> tuple[tuple[Shelved, ...], tuple[Problem, ...]]:
+    """The built-in files, compiled once in a process as long as none of them changes."""
+    found: list[Shelved] = []
+    problems: list[Problem] = []
+    for name, path, _, _ in state:
+        try:
+            found.append(_shelved(name, load_document(path, f"mappings/{name}.yaml")))
+        except MappingError as error:
+            problems += error.problems
+    return tuple(found), tuple(problems)
+
+
+def _files(folder: str, problems: list[Problem]) -> list[str]:
+    """The mapping files of a folder, sorted."""
+    try:
+        names = sorted(name for name in os.listdir(folder) if name.endswith(_SUFFIXES))
+        found = [path for name in names if os.path.isfile(path := os.path.join(folder, name))]
+        sizes = {path: os.path.getsize(path) for path in found}
+    except OSError as error:
+        message = "the folder cannot be read"
+        raise MappingError(Problem("MAP006", message, folder, error.strerror)) from error
+    if len(found) > _MAX_FILES:
+        count = f"{len(found)} files"
+        problem = Problem("MAP007", "too many mapping files", folder, count, str(_MAX_FILES))
         raise MappingError(problem)
-    return [path for path in paths if os.path.isfile(path)]
+    for path, size in sizes.items():
+        if size > _MAX_SIZE:
+            hint = "name the file itself"
+            message, most = "too large to be tried among others", f"≤ {_MAX_SIZE}"
+            problems.append(Problem("MAP007", message, path, f"{size} bytes", most, hint))
+    return [path for path, size in sizes.items() if size <= _MAX_SIZE]
 
 
 def _shelved(name: str, document: Document) -> Shelved:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckpttool.errors import MappingError, Problem
 from ckpttool.mapping.language.document import Document, Scalar, load_document
+from ckpttool.mapping.language.guesses import check_guesses
 from ckpttool.mapping.language.includes import expand
 from ckpttool.mapping.language.library import built_in, find_mapping
 from ckpttool.mapping.language.rules import compile_rules
@@ -98,7 +99,7 @@ def lint(
         required = [key for key, value in document.params.items() if value is None]
         given = {**dict.fromkeys(required, 1), **given}
     rules = compile_rules(document, params=given)
-    problems = _odd(rules.rules)
+    problems = [*_odd(rules.rules), *check_guesses(document)]
     if problems:
         raise MappingError(*problems)
     plan = None

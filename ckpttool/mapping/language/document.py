@@ -47,13 +47,15 @@ class Guess(NamedTuple):
     """How the value of a parameter shows in a checkpoint, which `mappings detect` proposes.
 
     ``size`` is an expression over the shape of the tensors whose names the pattern ``source``
-    fits; with a ``table`` the value is what that has for it.
+    fits; with a ``table`` the value is what that has for it.  ``convention`` says why, where the
+    shape does not settle the value: it is to be checked.
     """
 
     param: Text
     source: Text
     size: Text
     table: Mapping[str, Scalar] | None = None
+    convention: str = ""
 
 
 class IncludeNode(NamedTuple):

@@ -110,7 +110,7 @@ class DocumentParser(FieldParser):
         guesses = []
         for key, value in node.value:
             param = self.text(key, "a parameter")
-            fields = self.fields(value, "`detect`", ("from", "size", "table"))
+            fields = self.fields(value, "`detect`", ("from", "size", "table", "convention"))
             if not {"from", "size"} <= fields.keys():
                 if value.kind == MAP:
                     self.say("MAP002", "`detect` needs `from` and `size`", value)
@@ -118,8 +118,9 @@ class DocumentParser(FieldParser):
             source = self.text(fields["from"][1], "`from`")
             size = self.text(fields["size"][1], "`size`")
             table = self.optional(fields, "table", self.scalars)
+            convention = self.optional(fields, "convention", self.any_text) or ""
             if param and source and size:
-                guesses.append(Guess(param, source, size, table))
+                guesses.append(Guess(param, source, size, table, convention))
         return tuple(guesses)
 
     def _caveats(self, node: Node) -> tuple[str, ...]:

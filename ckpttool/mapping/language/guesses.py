@@ -15,12 +15,16 @@ from ckpttool.tensors import TensorSpec
 
 
 class Guessed(NamedTuple):
-    """A value for a parameter, and the tensor that it was read from."""
+    """A value for a parameter, and the tensor that it was read from.
+
+    ``convention`` says why, where the shape does not settle it.
+    """
 
     param: str
     value: Scalar
     source: str
     shape: tuple[int, ...]
+    convention: str = ""
 
 
 def guess_values(
@@ -78,10 +82,11 @@ def _value(guess: Guess, scope: Scope, specs: Mapping[str, TensorSpec]) -> Guess
         if not name.startswith(pattern.prefix) or pattern.match(name) is None:
             continue
         shape = specs[name].shape
-        value: Scalar = size.resolve(shape)
+        number = size.resolve(shape)
+        value: Scalar = number if number > 0 else None
         if guess.table is not None:
-            value = guess.table.get(str(value))
+            value = guess.table.get(str(number))
         if value is None or (told is not None and told.value != value):
             return None
-        told = told or Guessed(guess.param.text, value, name, shape)
+        told = told or Guessed(guess.param.text, value, name, shape, guess.convention)
     return told

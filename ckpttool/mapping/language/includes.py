@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from ckpttool.errors import MappingError, Problem
@@ -122,8 +123,21 @@ class _Reading:
 
     def _load(self, path: str, label: str) -> Document:
         if path not in self._known:
-            self._known[path] = load_document(path, label)
+            self._known[path] = _loaded(path, label)
         return self._known[path]
+
+
+def _loaded(path: str, label: str) -> Document:
+    """The document; a built-in one is read once in a process, however many files include it."""
+    if path in built_in().values():
+        state = os.stat(path)
+        return _kept(path, label, state.st_size, state.st_mtime_ns)
+    return load_document(path, label)
+
+
+@lru_cache(maxsize=64)
+def _kept(path: str, label: str, size: int, changed: int) -> Document:
+    return load_document(path, label)
 
 
 def _find(document: Document, file: Text) -> tuple[str, str]:

@@ -104,17 +104,18 @@ class Pattern(Matcher):
         self.suffix = last.text if last.kind == TEXT else ""
         if all(kind == TEXT for kind in kinds):
             self.literal = "".join(atom.text for atom in self.atoms)
-        self._regex: re.Pattern[str] | None = None
-        if self.literal is None and _is_cheap(self.atoms):
-            self._regex = re.compile(_regex(self.atoms), re.DOTALL)
+        self._cheap = self.literal is None and _is_cheap(self.atoms)
+        self._regex: re.Pattern[str] | None = None  # most rules of most files meet no name
         self._repeated = frozenset(name for name in named if named.count(name) > 1)
 
     def match(self, name: str) -> Caught | None:
         """What the wildcards take if the whole of ``name`` fits, else None."""
         if self.literal is not None:
             return Caught({}) if name == self.literal else None
-        if self._regex is None:
+        if not self._cheap:
             return self.search(name)
+        if self._regex is None:
+            self._regex = re.compile(_regex(self.atoms), re.DOTALL)
         found = self._regex.fullmatch(name)
         return None if found is None else self._caught(found.groups())
 

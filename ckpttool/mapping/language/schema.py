@@ -125,6 +125,7 @@ def _guess() -> dict[str, Any]:
                 "description": "an expression over their shape, such as d1//64",
             },
             "table": {**_SCALARS, "description": "the value for each such size"},
+            "convention": _text("why, where the shape does not settle it"),
         },
         "required": ["from", "size"],
         "additionalProperties": False,

@@ -122,8 +122,11 @@ class Template:
         names = {item.name: None for item in self.variables}
         return nearest(text, names or list(self.by_key), count)
 
-    def problem(self, text: str, where: str | None = None) -> Problem:
-        """MAP031 about a text that stands for no variable, or for several."""
+    def problem(self, text: str, where: str | None = None, *, near: bool = True) -> Problem:
+        """MAP031 about a text that stands for no variable, or for several.
+
+        With ``near`` the hint names what looks like it.
+        """
         found = self.candidates(text)
         if len(found) > 1:
             listed = ", ".join(f"{self.by_key[key].name} ({key})" for key in found[:_LISTED])
@@ -136,9 +139,9 @@ class Template:
         if self.candidates(place):
             told = f"write {place} and so on; a .keras archive or the model itself says the names"
             return Problem("MAP031", message, where, text, "a layer without names here", told)
-        near = ", ".join(self.nearest(text))
+        names = ", ".join(self.nearest(text)) if near else ""
         return Problem(
-            "MAP031", message, where, text, hint=f"did you mean {near}?" if near else None
+            "MAP031", message, where, text, hint=f"did you mean {names}?" if names else None
         )
 
 

@@ -16,6 +16,7 @@ from ckpttool.names import glob_matcher
 from ckpttool.tensors import Shape
 
 _MAX_LISTED = 100
+_HINTS = 20  # wrong names for which one like them is looked for, which takes its time
 
 
 class TargetVariable(Protocol):
@@ -60,7 +61,7 @@ class Template(Protocol):
     def resolve(self, text: str) -> str | None:
         """The key of what `to` calls ``text``; None if nothing, or more than one, is called so."""
 
-    def problem(self, text: str, where: str | None = None) -> Problem:
+    def problem(self, text: str, where: str | None = None, *, near: bool = True) -> Problem:
         """MAP031 about a text that stands for no variable, or for several."""
 
 
@@ -68,13 +69,19 @@ class Like:
     """Fits planned tensors to a template, collecting what does not.
 
     ``cast`` turns values into the target's dtype; ``allow_missing`` are globs of targets that may
-    be left out.
+    be left out.  Without ``hints`` problems do not say which names look like a wrong one.
     """
 
     def __init__(
-        self, template: Template, *, cast: bool = False, allow_missing: Sequence[str] = ()
+        self,
+        template: Template,
+        *,
+        cast: bool = False,
+        allow_missing: Sequence[str] = (),
+        hints: bool = True,
     ) -> None:
         self.template = template
+        self._hints = _HINTS if hints else 0
         self._cast = cast
         self._allow_missing = allow_missing
 
@@ -86,10 +93,12 @@ class Like:
             return []
         variables = {variable.key: variable for variable in self.template.variables}
         fitted: list[Made] = []
+        wrong = 0
         for item in made:
             key = self.template.resolve(item.target)
             if key is None or key not in variables:
-                told = self.template.problem(item.target, item.where)
+                wrong += 1
+                told = self.template.problem(item.target, item.where, near=wrong <= self._hints)
                 found = f"{told.found or item.target}, from {_sources(item)}"
                 checks.errors.append(told._replace(found=found))
                 continue

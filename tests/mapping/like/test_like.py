@@ -12,11 +12,16 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from remap_support import specs
 
 from ckpttool.errors import CkptError, ExtraMissingError, UsageError
+from ckpttool.mapping.language.document import parse_document
+from ckpttool.mapping.language.rules import compile_rules
 from ckpttool.mapping.like.config import layer_tree, parse_config
 from ckpttool.mapping.like.layers import snake, variable_names
 from ckpttool.mapping.like.template import TargetVariable, Template, load_template
+from ckpttool.mapping.planning.fitting import Like
+from ckpttool.mapping.planning.plan import Wanted, make_plan
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -269,3 +274,23 @@ def test_names_of_a_template() -> None:
     assert template.candidates("kernel") == ("k0", "k1")
     assert template.resolve("/b/kernel:0") == "k1"
     assert template.nearest("a/kernal")[0] == "a/kernel"
+
+
+def test_names_like_a_wrong_one_are_looked_for_a_few_times() -> None:
+    """It takes its time in a large target, and nobody reads hundreds of hints."""
+    rows = [
+        TargetVariable(f"layers/l{n}/vars/0", (f"dense_{n}/kernel",), "float32", (2,))
+        for n in range(60)
+    ]
+    template = Template(rows, kind="keras", path="m.keras")
+    source = specs(*(f"a/dense_{n}/w" for n in range(60)))
+    text = "rules:\n  - {from: 'a/{x}/w', to: '{x}/kernle'}\n"
+    rules = compile_rules(parse_document(text, "m.yaml"))
+
+    def hints(like: Like) -> list[bool]:
+        with pytest.raises(CkptError) as raised:
+            make_plan(source, rules, {}, source="m", wanted=Wanted("keras", fitting=like))
+        return [bool(item.hint) for item in raised.value.problems if item.code == "MAP031"]
+
+    assert hints(Like(template)) == [True] * 20 + [False] * 40
+    assert hints(Like(template, hints=False)) == [False] * 60
