@@ -26,7 +26,7 @@ from ckpttool.formats.tensorflow.string_stream import StringStream, scalar_strin
 from ckpttool.formats.tensorflow.table import Block, Table
 from ckpttool.names import OBJECT_GRAPH_KEY, encode_name
 from ckpttool.storage.files import RangedFile, files_for
-from ckpttool.tensors import Slice, dtype_from_enum
+from ckpttool.tensors import Slice, dtype_from_enum, dtype_named
 
 if TYPE_CHECKING:
     from ckpttool.formats.tensorflow.object_graph import ObjectGraph
@@ -124,6 +124,15 @@ class BundleReader(PartReader):
             self._stored(self._part_entry(name, part, extents), part, extents)
             for part, extents in self._layout(name)
         ]
+
+    def stored_range(self, name: str) -> tuple[str, int, int] | None:
+        """File, first byte and size of a tensor; None unless all of it lies there plainly."""
+        spec = self.spec(name)
+        itemsize = dtype_named(spec.dtype).itemsize
+        if name in self._index.partitioned or self.endianness != "little" or not itemsize:
+            return None
+        part = self.stored_parts(name)[0]
+        return part[1:4] if part.size == prod(spec.shape) * itemsize else None
 
     def object_graph(self) -> ObjectGraph | None:
         """The TF2 object graph, decoded without NumPy; None for a name-based checkpoint."""
