@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-_WORTH_COPYING = 256 << 10  # by the system: with less, opening the source costs more than it saves
-
 Spec = tuple[str, str, Shape]
 Refusal = tuple[str, str, str]
 
@@ -178,7 +176,7 @@ def write_tensor(staged: Staged, output: Output, progress: Progress, follow: Fol
     """A tensor's bytes from the place on where the file is, copied or streamed."""
     start = os.lseek(staged.fileno(), 0, os.SEEK_CUR)
     size = nbytes(output)
-    if output.stored is not None and size >= _WORTH_COPYING and output.dtype != "bool":
+    if output.stored is not None and output.dtype != "bool":  # which may be of any bits elsewhere
         path, offset = output.stored
         copy_runs({path: [Run(offset, size, start)]}, staged, progress)
     else:

@@ -73,6 +73,7 @@ class BundleReader(PartReader):
         self._open: dict[int, RangedFile] = {}
         self._layouts: dict[str, list[tuple[Slice, tuple[Extent, ...]]]] = {}
         self._entries: dict[str, Entry] = {}  # of partitioned variables: they can be long
+        self._last: tuple[str, Entry] | None = None  # asked for one thing, and then the next
         self.specs = self._index.specs
         self.info = self._describe(located, header)
 
@@ -183,12 +184,15 @@ class BundleReader(PartReader):
         known = self._entries.get(name)
         if known is not None:
             return known
+        if self._last is not None and self._last[0] == name:
+            return self._last[1]
         spec = self.spec(name)
         entry = self._index.entry(name, self._index_path)
         if entry.shape != spec.shape or dtype_from_enum(entry.dtype_enum).name != spec.dtype:
             raise corrupt(f"the entry of {name} contradicts itself", self._index_path)
         if entry.extents:
             self._entries[name] = entry
+        self._last = (name, entry)
         return entry
 
     def _layout(self, name: str) -> list[tuple[Slice, tuple[Extent, ...]]]:

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from writer_support import FLOATS, PLAIN, full_disk, noise, outputs, same, write
 
 from ckpttool.errors import CorruptError, OutputError
-from ckpttool.formats import _file_writer
 from ckpttool.formats.locating.locate import locate
 from ckpttool.formats.plain import safetensors_writer
 from ckpttool.formats.plain.safetensors_writer import create, refusals
@@ -247,13 +246,6 @@ def test_arrays_in_any_layout(tmp_path: Path) -> None:
     assert found["truth"].view(np.uint8).tolist() == [0, 1, 1]
 
 
-@pytest.fixture
-def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even the smallest tensors are copied by the system."""
-    monkeypatch.setattr(_file_writer, "_WORTH_COPYING", 0)
-
-
-@pytest.mark.usefixtures("any_size")
 def test_bytes_that_lie_in_a_file(tmp_path: Path) -> None:
     path, source = tmp_path / "x.safetensors", tmp_path / "source"
     arrays = {"a": noise("float32", (5, 3)), "b": noise("bfloat16", (7,)), "c": noise("int8", (0,))}
@@ -281,7 +273,6 @@ def test_bytes_that_lie_in_a_file(tmp_path: Path) -> None:
     assert path.read_bytes() == streamed.read_bytes()
 
 
-@pytest.mark.usefixtures("any_size")
 def test_a_source_that_is_cut(tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(bytes(10))
     with create(str(tmp_path / "x.safetensors")) as writer:
