@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 from ckpttool.errors import corrupt
+from ckpttool.formats.writing import Follow, Progress, Span, ignore
 from ckpttool.storage.atomic import Staged, cannot_write
 from ckpttool.storage.files import CHUNK, RangedFile, files_for
 
@@ -80,9 +81,7 @@ def merge_runs(ranges: Iterable[Range], start: int = 0) -> dict[str, list[Run]]:
     return runs
 
 
-def copy_runs(
-    runs: dict[str, list[Run]], out: Staged, progress: Callable[[int], None] = lambda _: None
-) -> int:
+def copy_runs(runs: dict[str, list[Run]], out: Staged, progress: Progress = ignore) -> int:
     """Append all runs to ``out``; returns the bytes written.
 
     ``progress`` is told the bytes of each piece.
@@ -100,7 +99,23 @@ def copy_runs(
     return total
 
 
-def _copy(source: RangedFile, run: Run, out: Staged, progress: Callable[[int], None]) -> None:
+class Announcer:
+    """Tells a follower of spans, each as soon as all of it has been copied."""
+
+    def __init__(self, out: Staged, spans: Iterable[Span], follow: Follow) -> None:
+        self._out = out
+        self._follow = follow
+        self._there = 0
+        self._spans = sorted(spans, key=lambda span: -(span.offset + span.size))
+
+    def advance(self, size: int) -> None:
+        """``size`` more bytes are there."""
+        self._there += size
+        while self._spans and self._spans[-1].offset + self._spans[-1].size <= self._there:
+            self._follow(self._out, self._spans.pop())
+
+
+def _copy(source: RangedFile, run: Run, out: Staged, progress: Progress) -> None:
     done = 0
     if hasattr(os, "copy_file_range"):
         done = _kernel_copy(source, run, out, progress)
@@ -113,7 +128,7 @@ def _copy(source: RangedFile, run: Run, out: Staged, progress: Callable[[int], N
         progress(len(data))
 
 
-def _kernel_copy(source: RangedFile, run: Run, out: Staged, progress: Callable[[int], None]) -> int:
+def _kernel_copy(source: RangedFile, run: Run, out: Staged, progress: Progress) -> int:
     """Bytes that the kernel copied by itself: all of them, or as far as it could."""
     fileno = getattr(source, "fileno", None)
     if fileno is None:

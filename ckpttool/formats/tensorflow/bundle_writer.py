@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckpttool.errors import InputError, OutputError, Problem
-from ckpttool.formats.copying import Run, copy_runs, merge_runs
+from ckpttool.formats.copying import Announcer, Run, copy_runs, merge_runs
 from ckpttool.formats.locating.located import Located
 from ckpttool.formats.streaming import Where
 from ckpttool.formats.tensorflow.ordered_code import FULL, Extent, encode_slice_key
@@ -97,27 +97,6 @@ class _Tensor:
         self.stored: list[Place] = []
 
 
-class _Copied:
-    """Tells a follower of the parts of tensors, each as soon as all of it has been copied."""
-
-    def __init__(self, data: Staged, tensors: Iterable[_Tensor], follow: Follow) -> None:
-        self._data = data
-        self._follow = follow
-        self._there = 0
-        self._spans = [
-            Span(tensor.name, place.offset, place.size, unmask(place.crc32c))
-            for tensor in tensors
-            for place in tensor.stored
-        ]
-        self._spans.sort(key=lambda span: -(span.offset + span.size))
-
-    def tell(self, size: int) -> None:
-        """``size`` more bytes are there."""
-        self._there += size
-        while self._spans and self._spans[-1].offset + self._spans[-1].size <= self._there:
-            self._follow(self._data, self._spans.pop())
-
-
 class BundleWriter:
     """One output bundle.  Use it as a context; leaving it without :meth:`commit` undoes all."""
 
@@ -186,11 +165,16 @@ class BundleWriter:
             sum(run.size for pieces in runs.values() for run in pieces)
             + sum(map(_encoded_bytes, tensors))
         )
-        copied = _Copied(data, tensors, follow)
+        spans = (
+            Span(tensor.name, place.offset, place.size, unmask(place.crc32c))
+            for tensor in tensors
+            for place in tensor.stored
+        )
+        announcer = Announcer(data, spans, follow)
 
         def tell(size: int) -> None:
             progress(size)
-            copied.tell(size)
+            announcer.advance(size)
 
         self._bytes = copy_runs(runs, data, tell)
         for tensor in tensors:
