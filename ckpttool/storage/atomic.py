@@ -23,9 +23,10 @@ from ckpttool.storage.kernel import reserve, start_writing
 # TensorFlow's own mark for a file that is being written: readers and people know it.
 _MARK = ".tempstate"
 _FLUSH_SECONDS = 0.02
-# Stays in the processor's cache.  For larger pieces the kernel looks for larger pages, which can
-# take three times as long.
-_AT_ONCE = 128 << 10
+# Bytes of a write, which ends at a multiple of them: no page is begun by one and finished by the
+# next.  They stay in the processor's cache, and for more the kernel looks for larger pages, which
+# can take three times as long.
+AT_ONCE = 128 << 10
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -51,8 +52,11 @@ class Staged:
         """Append all of ``data``; OUT002 if that fails."""
         view = memoryview(data).cast("B")
         try:
+            place = os.lseek(self.fileno(), 0, os.SEEK_CUR)
             while view:
-                view = view[os.write(self.fileno(), view[:_AT_ONCE]) :]
+                done = os.write(self.fileno(), view[: AT_ONCE - place % AT_ONCE])
+                view = view[done:]
+                place += done
         except OSError as error:
             raise cannot_write(self.final, error) from error
 
