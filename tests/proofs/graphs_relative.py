@@ -30,8 +30,9 @@ def xlnet(net: Layers, packed: Tensor, sizes: Sizes, *, heads: str = "words") ->
         waves = 10000.0 ** (-tf.range(0.0, hidden, 2.0) / hidden)
         angles = tf.cast(apart, "float32")[..., None] * waves
         distance = tf.concat([tf.sin(angles), tf.cos(angles)], -1)
-        other = packed[:, 2, :, None] != packed[:, 2, None]
-        masked = tf.cast((packed[:, 1, None] == 0) & (apart != 0), "float32") * -1e30
+        other = tf.not_equal(packed[:, 2, :, None], packed[:, 2, None])
+        hidden_places = tf.equal(packed[:, 1, None], 0) & tf.not_equal(apart, 0)
+        masked = tf.cast(hidden_places, "float32") * -1e30
         for i in range(sizes.layers):
             with net.scope(f"layer_{i}"):
                 own = {name: bias[i] for name, bias in biases.items()}

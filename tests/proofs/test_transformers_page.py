@@ -1,0 +1,118 @@
+"""The how-to page about transformers, typed as it stands: config file, checkpoint, new model."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import graphs_transformers as graphs
+import numpy as np
+import pytest
+import test_transformers as proofs
+from cases_transformers import BERT
+from proof_support import proves
+
+pytestmark = [pytest.mark.oracle, pytest.mark.heavy]
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SIZES = graphs.SMALL._replace(heads=12, hidden=48)  # the page has 12 heads
+
+
+class Section(NamedTuple):
+    """A heading of the page, what it needs, and how its model is run."""
+
+    heading: str
+    needs: str
+    run: str
+    outputs: dict[str, str]
+
+
+SECTIONS = [
+    Section(
+        "keras_hub",
+        "keras_hub",
+        "again(dict(zip(('token_ids', 'padding_mask', 'segment_ids'), np.moveaxis(packed, 1, 0))))",
+        {"sequence": "sequence_output", "pooled": "pooled_output"},
+    ),
+    Section(
+        "Hugging Face",
+        "torch",
+        "{key: value.detach() for key, value in model.eval()(**dict(zip(('input_ids',"
+        " 'attention_mask', 'token_type_ids'),"
+        " map(__import__('torch').tensor, np.moveaxis(packed.astype('int64'), 1, 0).copy())))).items()}",
+        {"words": "prediction_logits", "next": "seq_relationship_logits"},
+    ),
+    Section(
+        "tf-models-official",
+        "official",
+        "{key: value for key, value in encoder(dict(zip(names, map(tf.constant,"
+        " np.moveaxis(packed, 1, 0))))).items() if 'put' in key and key != 'encoder_outputs'}",
+        {"sequence": "sequence_output", "pooled": "pooled_output"},
+    ),
+]
+
+
+def script(section: Section) -> str:
+    """The Python blocks and the commands of a section, one after the other."""
+    text = proofs.PAGE.read_text("utf-8")
+    body = re.search(rf"^## {section.heading}\n(.*?)^## ", text, re.DOTALL | re.MULTILINE)
+    assert body
+    lines = ["import subprocess, sys", "import numpy as np"]
+    pieces = re.findall(r"^```python\n(.*?)^```|^    (ckpttool .*)$", body[1], re.DOTALL | re.M)
+    assert {bool(code) for code, _ in pieces} == {True, False}
+    for code, command in pieces:
+        words = ["-m", *command.split()]
+        lines.append(code or f"subprocess.run([sys.executable, *{words}], check=True)")
+    lines += [
+        "for name in ('one', 'two'):",
+        "    packed = np.load('inputs.npz')[name]",
+        f"    found = {section.run}",
+        "    np.savez(f'{name}.npz', **{key: np.asarray(value) for key, value in found.items()})",
+    ]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("section", [pytest.param(item, id=item.heading) for item in SECTIONS])
+def test_the_page_works_as_it_stands(tf: Any, section: Section, tmp_path: Path) -> None:
+    if find_spec(section.needs) is None:
+        pytest.skip(f"{section.needs} is not installed")
+    source = proofs.make_source(tf, BERT._replace(sizes=SIZES), tmp_path)
+    for path in tmp_path.glob("model.ckpt*"):
+        path.rename(path.with_name(path.name.replace("model.ckpt", "bert_model.ckpt")))
+    config = {
+        "vocab_size": SIZES.vocabulary,
+        "num_hidden_layers": SIZES.layers,
+        "num_attention_heads": SIZES.heads,
+        "hidden_size": SIZES.hidden,
+        "intermediate_size": SIZES.inner,
+        "max_position_embeddings": SIZES.positions,
+        "type_vocab_size": SIZES.types,
+        "hidden_act": "gelu",
+    }
+    (tmp_path / "bert_config.json").write_text(json.dumps(config), "utf-8")
+    (tmp_path / "new").mkdir()
+    np.savez(tmp_path / "inputs.npz", one=source.inputs[0], two=source.inputs[1])
+    (tmp_path / "page.py").write_text(script(section), "utf-8")
+    legacy = {"TF_USE_LEGACY_KERAS": "1"} if section.needs == "official" else {}
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "page.py"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), **os.environ, **legacy},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = [np.load(tmp_path / f"{name}.npz") for name in ("one", "two")]
+    proves(
+        section.heading,
+        proofs.worst(source, found, section.outputs),
+        error=3e-5,
+        sensitivity=0.3,
+    )
