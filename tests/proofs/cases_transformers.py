@@ -255,7 +255,10 @@ CASES = [
     ),
     *(
         Case(name, BERT, "google_bert__tf_models_bert", "tf_models", model, BOTH, HEADS)
-        for name, model in (("tf_models_bert", "BertEncoderV2"), ("tf_models_bert_v1", "BertEncoder"))
+        for name, model in (
+            ("tf_models_bert", "BertEncoderV2"),
+            ("tf_models_bert_v1", "BertEncoder"),
+        )
     ),
 ]
 CASES += [  # what transformers 4 has for TensorFlow, it has for PyTorch

@@ -38,7 +38,9 @@ def xlnet(net: Layers, packed: Tensor, sizes: Sizes, *, heads: str = "words") ->
                 own = {name: bias[i] for name, bias in biases.items()}
                 x = _relative(net, x, distance, other, masked[:, None], {**own, "types": types[i]})
                 with net.scope("ff"):
-                    y = dense(net, gelu(net, dense(net, x, "layer_1", sizes.inner)), "layer_2", hidden)
+                    y = dense(
+                        net, gelu(net, dense(net, x, "layer_1", sizes.inner)), "layer_2", hidden
+                    )
                     x = layer_norm(net, x + y)
     found = {"sequence": x}
     if heads == "classifier":

@@ -81,7 +81,7 @@ def gelu(net: Layers, x: Tensor, tanh: bool = True) -> Tensor:
 
 
 def attend(net: Layers, q: Tensor, k: Tensor, v: Tensor, heads: int, bias: Tensor) -> Tensor:
-    """Attention of ``heads`` heads over ``[batch, length, hidden]``; ``bias`` goes to the scores."""
+    """Attention of ``heads`` heads over ``[batch, length, hidden]``; scores get ``bias``."""
     tf = net.tf
     length, hidden = tf.shape(q)[1], int(q.shape[-1])
 

@@ -18,7 +18,7 @@ from typing import Any
 
 
 def transformers(job: dict[str, Any]) -> Any:
-    """A function from an input to the outputs of a model of Hugging Face's, loaded from a folder."""
+    """A function from an input to the outputs of a model of transformers, loaded from a folder."""
     import tensorflow as tf
     from transformers import modeling_tf_utils
 
@@ -148,7 +148,9 @@ def main(path: str) -> None:
     if "inputs" not in job:
         save(job)
         return
-    run = {"transformers": transformers, "torch": torch, "tf_models": tf_models}[job["library"]](job)
+    run = {"transformers": transformers, "torch": torch, "tf_models": tf_models}[job["library"]](
+        job
+    )
     found = {}
     with np.load(job["inputs"]) as inputs:
         for key in inputs.files:

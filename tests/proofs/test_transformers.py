@@ -327,6 +327,14 @@ _SWAPPED = (
 _TURN = "apply: [transpose, {reshape: [0, $heads, -1]}]"
 _KERNELS = "apply: [{reshape: [0, $heads, -1]}]"
 _PROJECTION = "apply: [{reshape: [$heads, -1, d1]}]"
+_HEADS_FIRST = (
+    "{reshape: [d0, 4, 3, -1]}, {transpose: [0, 2, 1, 3]}, {reshape: [d0, d1*d2*d3]}, "
+    "{split: {axis: 1, parts: 3}}"
+)
+_TABLES_SWAPPED = (
+    "to: bert.embeddings.{table}_embeddings.weight\n"
+    "    where: {table: {word: word, token_type: position, position: token_type}}"
+)
 
 MISTAKES = [
     *(
@@ -363,8 +371,10 @@ MISTAKES = [
     _edits(
         "keras_hub_gpt2",
         "heads before query, key and value",
-        ("{split: {axis: 1, parts: 3}}", "{reshape: [d0, 4, 3, -1]}, {transpose: [0, 2, 1, 3]},"
-         " {reshape: [d0, d1*d2*d3]}, {split: {axis: 1, parts: 3}}"),
+        (
+            "{split: {axis: 1, parts: 3}}",
+            _HEADS_FIRST,
+        ),
     ),
     _edits("hf_gpt2", "layers in another order", ("transformer.h.{i}.", "transformer.h.{10-i}.")),
     _edits("hf_bert", "layers in another order", ("encoder.layer.{i}.", "encoder.layer.{2-i}.")),
@@ -386,8 +396,7 @@ MISTAKES = [
         "segments and places swapped",
         (
             "to: bert.embeddings.{table}_embeddings.weight",
-            "to: bert.embeddings.{table}_embeddings.weight\n"
-            "    where: {table: {word: word, token_type: position, position: token_type}}",
+            _TABLES_SWAPPED,
         ),
     ),
     *(

@@ -25,35 +25,33 @@ SIZES = graphs.SMALL._replace(heads=12, hidden=48)  # the page has 12 heads
 
 
 class Section(NamedTuple):
-    """A heading of the page, what it needs, and how its model is run."""
+    """A heading of the page, what it needs, and how its model is run on ``fed``."""
 
     heading: str
     needs: str
+    inputs: tuple[str, str, str]
     run: str
     outputs: dict[str, str]
 
 
+BOTH = {"sequence": "sequence_output", "pooled": "pooled_output"}
 SECTIONS = [
     Section(
-        "keras_hub",
-        "keras_hub",
-        "again(dict(zip(('token_ids', 'padding_mask', 'segment_ids'), np.moveaxis(packed, 1, 0))))",
-        {"sequence": "sequence_output", "pooled": "pooled_output"},
+        "keras_hub", "keras_hub", ("token_ids", "padding_mask", "segment_ids"), "again(fed)", BOTH
     ),
     Section(
         "Hugging Face",
         "torch",
-        "{key: value.detach() for key, value in model.eval()(**dict(zip(('input_ids',"
-        " 'attention_mask', 'token_type_ids'),"
-        " map(__import__('torch').tensor, np.moveaxis(packed.astype('int64'), 1, 0).copy())))).items()}",
+        ("input_ids", "attention_mask", "token_type_ids"),
+        "model.eval()(**{key: torch.tensor(value) for key, value in fed.items()})",
         {"words": "prediction_logits", "next": "seq_relationship_logits"},
     ),
     Section(
         "tf-models-official",
         "official",
-        "{key: value for key, value in encoder(dict(zip(names, map(tf.constant,"
-        " np.moveaxis(packed, 1, 0))))).items() if 'put' in key and key != 'encoder_outputs'}",
-        {"sequence": "sequence_output", "pooled": "pooled_output"},
+        ("input_word_ids", "input_mask", "input_type_ids"),
+        "encoder({key: tf.constant(value) for key, value in fed.items()})",
+        BOTH,
     ),
 ]
 
@@ -69,11 +67,16 @@ def script(section: Section) -> str:
     for code, command in pieces:
         words = ["-m", *command.split()]
         lines.append(code or f"subprocess.run([sys.executable, *{words}], check=True)")
+    dtype = "int64" if section.needs == "torch" else "int32"
+    outputs = tuple(section.outputs.values())
     lines += [
+        "import torch" if section.needs == "torch" else "",
         "for name in ('one', 'two'):",
-        "    packed = np.load('inputs.npz')[name]",
+        f"    packed = np.load('inputs.npz')[name].astype({dtype!r})",
+        f"    fed = {{key: packed[:, i].copy() for i, key in enumerate({section.inputs})}}",
         f"    found = {section.run}",
-        "    np.savez(f'{name}.npz', **{key: np.asarray(value) for key, value in found.items()})",
+        "    to_numpy = lambda x: x.detach().numpy() if hasattr(x, 'detach') else np.asarray(x)",
+        f"    np.savez(f'{{name}}.npz', **{{key: to_numpy(found[key]) for key in {outputs}}})",
     ]
     return "\n".join(lines)
 
@@ -100,7 +103,7 @@ def test_the_page_works_as_it_stands(tf: Any, section: Section, tmp_path: Path) 
     np.savez(tmp_path / "inputs.npz", one=source.inputs[0], two=source.inputs[1])
     (tmp_path / "page.py").write_text(script(section), "utf-8")
     legacy = {"TF_USE_LEGACY_KERAS": "1"} if section.needs == "official" else {}
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "page.py"],
         cwd=tmp_path,
         env={"PYTHONPATH": str(ROOT), **os.environ, **legacy},
