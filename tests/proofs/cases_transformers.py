@@ -387,6 +387,7 @@ def outside_config(case: Case) -> dict[str, Any]:
             "inner_dim": sizes.inner,
             "max_sequence_length": sizes.positions,
             "type_vocab_size": sizes.types,
+            **({"dict_outputs": True} if case.model == "BertEncoder" else {}),
         }
     if case.mapping.endswith("gpt2"):
         return {
