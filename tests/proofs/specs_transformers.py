@@ -1,6 +1,7 @@
 """Specs of the mappings of transformers: as published, and as small as in their proofs.
 
-Runs where `pip install -e '.[dev,proofs]'` has been run.
+Runs where `pip install -e '.[dev,proofs]'` has been run; `CASES="hub_bert hub_gpt2"` in the
+environment writes those of some cases alone.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def script(section: Section) -> str:
     body = re.search(rf"^## {section.heading}\n(.*?)^## ", text, re.DOTALL | re.MULTILINE)
     assert body
     lines = ["import subprocess, sys", "import numpy as np"]
-    pieces = re.findall(r"^```python\n(.*?)^```|^    (ckpttool .*)$", body[1], re.DOTALL | re.M)
+    pieces = re.findall(r"^```python\n(.*?)^```|^    (ckpttool [^\n]*)$", body[1], re.DOTALL | re.M)
     assert {bool(code) for code, _ in pieces} == {True, False}
     for code, command in pieces:
         words = ["-m", *command.split()]
