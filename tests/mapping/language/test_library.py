@@ -11,6 +11,7 @@ from ckpttool.analysis.roles import infer_roles
 from ckpttool.errors import CkptError, MappingError
 from ckpttool.formats.locating.located import Located
 from ckpttool.formats.tensorflow.slices_v1 import open_v1
+from ckpttool.mapping.language.catalog import mapping_info
 from ckpttool.mapping.language.library import built_in, find_mapping
 from ckpttool.mapping.planning.plan import make_plan
 from ckpttool.mapping.remap import load_rules
@@ -24,7 +25,8 @@ def plan(source: dict[str, TensorSpec], name: str, **options: object) -> dict[st
 
 @pytest.mark.parametrize("name", sorted(built_in()))
 def test_every_built_in_mapping_is_valid(name: str) -> None:
-    rules = load_rules(name)
+    asked = {key: 4 for key, value in mapping_info(name).params.items() if value is None}
+    rules = load_rules(name, params=asked)
     assert rules.rules
     assert rules.label == f"mappings/{name}.yaml"
 
