@@ -48,18 +48,18 @@ class Layers:
         draw = self.v1.random_normal_initializer(middle, spread, seed=self._seed)
         return self.v1.get_variable(name, tuple(shape), initializer=draw, **options)
 
-    def norm(self, x: Tensor, *, scale: bool | None = None) -> Tensor:
+    def norm(self, x: Tensor, *, scale: bool | None = None, center: bool = True) -> Tensor:
         """Batch norm of the last axis."""
         size = (int(x.shape[-1]),)
         with self.scope(self.norm_scope):
-            beta = self.variable("beta", size, 0.2)
+            beta = self.variable("beta", size, 0.2) if center else None
             gamma = self.variable("gamma", size, 0.2, 1.0) if self._scaled(scale) else None
             mean = self.variable("moving_mean", size, 0.1, trainable=False)
             variance = self.v1.get_variable(
                 "moving_variance", size, initializer=self.v1.ones_initializer(), trainable=False
             )
         if self.calibrating:
-            now, spread = self.tf.nn.moments(x, [0, 1, 2])
+            now, spread = self.tf.nn.moments(x, list(range(len(x.shape) - 1)))
             self.updates += [self.v1.assign(mean, now), self.v1.assign(variance, spread)]
             mean, variance = now, spread
         return self.tf.nn.batch_normalization(x, mean, variance, beta, gamma, self.epsilon)

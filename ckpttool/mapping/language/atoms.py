@@ -2,8 +2,9 @@
 
 In a pattern ``{x}`` is one component or a part of one (never empty, never across ``/``),
 ``{i:int}`` digits, ``{i:suffix}`` TensorFlow's counter (nothing for 0, then ``_1``, ``_2``),
-``{p:path}`` any text, ``*`` any text without ``/``, ``**`` any number of components.  Everything
-else is itself; a backslash takes the meaning from the mark that follows it.
+``{p:path}`` any text, ``*`` any text without ``/``, ``**`` any number of components.  In a template
+``{p:flat}`` is a capture's text with ``_`` for each ``/``.  Everything else is itself; a backslash
+takes the meaning from the mark that follows it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ MAX_PATTERN = 2000  # characters
 
 TEXT, STAR, DEEP, DIRS = "text", "star", "deep", "dirs"
 NAME, INT, SUFFIX, PATH = "name", "int", "suffix", "path"
+FLAT = "flat"  # in templates alone
 NAMED = frozenset((NAME, INT, SUFFIX, PATH))
 _TYPES = {None: NAME, "int": INT, "suffix": SUFFIX, "path": PATH}
 
@@ -163,9 +165,12 @@ def _capture(found: re.Match[str]) -> Atom:
 def _place(found: re.Match[str]) -> Atom:
     """A place of a template: a capture's text, or a number made from captures."""
     text, kind = found.group(1), found.group(2)
+    if kind == FLAT and _PLAIN.match(text):
+        return Atom(FLAT, text)
     if kind not in (None, "suffix"):
         hint = ": `to` needs no type here" if _PLAIN.match(text) else ""
-        raise PatternError(f"{{{text}:{kind}}} can only be {{{text}:suffix}}{hint}", found.start())
+        known = f"{{{text}:suffix}} or {{{text}:flat}}"
+        raise PatternError(f"{{{text}:{kind}}} can only be {known}{hint}", found.start())
     if _PLAIN.match(text) and kind is None:
         return Atom(NAME, text)
     if text.isdecimal():  # a group of a regular expression

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ckpttool.mapping.language.atoms import (
     DEEP,
     DIRS,
+    FLAT,
     NAME,
     STAR,
     SUFFIX,
@@ -28,7 +29,8 @@ class Template:
     """A name with places for what a pattern caught.
 
     ``{x}`` is a capture's text, ``{i+1}`` a number made from captures, ``{i:suffix}`` such a
-    number as TensorFlow appends it; ``*`` and ``**`` are those of the pattern, in their order.
+    number as TensorFlow appends it, ``{p:flat}`` a capture's text with ``_`` for each ``/``; ``*``
+    and ``**`` are those of the pattern, in their order.
     """
 
     def __init__(self, text: str, *, atoms: Atoms = ()) -> None:
@@ -40,7 +42,7 @@ class Template:
         self.numbers = frozenset(
             name for atom in self.atoms if atom.formula for name in atom.formula.names
         )
-        texts = frozenset(atom.text for atom in self.atoms if atom.kind == NAME)
+        texts = frozenset(atom.text for atom in self.atoms if atom.kind in (NAME, FLAT))
         self.captures = texts | self.numbers
 
     def lacking(self, pattern: Matcher, more: frozenset[str] = frozenset()) -> str | None:
@@ -85,6 +87,8 @@ class Template:
                 elif atom.least and not value and out and out[-1].endswith("/"):
                     out[-1] = out[-1][:-1]
                 out.append(value)
+            elif atom.kind == FLAT:
+                out.append(names[atom.text].replace("/", "_"))
             else:
                 out.append(names[atom.text])
         return "".join(out)

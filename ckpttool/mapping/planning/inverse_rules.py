@@ -8,6 +8,7 @@ from ckpttool.errors import MappingError, Problem
 from ckpttool.mapping.language.atoms import (
     DEEP,
     DIRS,
+    FLAT,
     INT,
     NAME,
     NAMED,
@@ -144,6 +145,8 @@ class _Captures:
 
     def _use(self, atom: Atom) -> tuple[str, Formula | None]:
         """The capture behind a place of `to`, and what gives it back where it is counted."""
+        if atom.kind == FLAT:
+            raise _NoInverseError(f"{{{atom.text}:flat}} does not tell where the slashes were")
         if atom.formula is None:
             if "." in atom.text:
                 raise _NoInverseError(f"{{{atom.text}}} is a column of a table")

@@ -40,6 +40,9 @@ MOVES = [
     ("a{p:path}", "{p}", "a/b", "/b"),
     ("{p:path}/{x}{i:suffix}/w", "{x}/{i}/{p}", "a/b/conv_2/w", "conv_2/0/a/b"),
     ("{x}{i:suffix}/{x}{i:suffix}", "{x}-{i}", "a_1/a_1", "a_1-0"),
+    ("{p:path}/w", "{p:flat}/v", "a/b/c/w", "a_b_c/v"),
+    ("{p:path}/w", "{p}/{p:flat}", "a/w", "a/a"),
+    ("re:(.+)/w", "x_{1:flat}", "a/b/w", "x_a_b"),
     ("re:l([0-9]+)/w", "x{1:suffix}", "l2/w", "x_2"),
 ]
 

@@ -74,6 +74,59 @@ def test_cells_of_tensorflow_1_2() -> None:
     assert raised.value.problems[0].code == "MAP012"
 
 
+# Each cell of TensorFlow 1.0 and 1.1, with the scopes in it that have weights and biases.
+CELLS_OF_1_0 = {
+    **dict.fromkeys(
+        (
+            "basic_rnn_cell",
+            "basic_lstm_cell",
+            "ugrnn_cell",
+            "layer_norm_basic_lstm_cell",
+            "lstm_block_wrapper",
+            "input_projection_wrapper",
+            "output_projection_wrapper",
+        ),
+        ("",),
+    ),
+    "gru_cell": ("", "gates/", "candidate/"),
+    "lstm_cell": ("", "projection/"),
+    "intersection_rnn_cell": ("", "in_projection/"),
+    "phased_lstm_cell": ("mask_gates/", "new_input/", "output_gate/"),
+    "attention_cell_wrapper": ("", "attention/", "attn_output_projection/"),
+    "attention_decoder": ("", "Attention_0/", "Attention_1/", "AttnOutputProjection/"),
+}
+
+
+@pytest.mark.parametrize("scope", ["", "rnn/", "a/rnn/multi_rnn_cell/cell_0/"])
+@pytest.mark.parametrize("cell", CELLS_OF_1_0)
+def test_every_cell_of_tensorflow_1_0(cell: str, scope: str) -> None:
+    parts = [f"{scope}{cell}/{part}" for part in CELLS_OF_1_0[cell]]
+    kept = {f"{scope}dense/kernel": f"{scope}dense/kernel", "Conv/weights": "Conv/weights"}
+    moved = {
+        f"{part}{old}": f"{part}{new}"
+        for part in parts
+        for old, new in (("weights", "kernel"), ("biases", "bias"))
+    }
+    assert plan(specs(*moved, *kept), "tf12_rnn_names") == {**moved, **kept}
+
+
+def test_attention_of_tensorflow_0() -> None:
+    at = "embedding_attention_seq2seq/embedding_attention_decoder/attention_decoder"
+    moved = {
+        f"{at}/{old}Linear/{one}": f"{at}/{new}{other}"
+        for old, new in (
+            ("", ""),
+            ("Attention_0/", "Attention_0/"),
+            ("AttnOutputProjection/", "AttnOutputProjection/"),
+            ("BasicLSTMCell/", "basic_lstm_cell/"),
+            ("MultiRNNCell/Cell1/GRUCell/Gates/", "multi_rnn_cell/cell_1/gru_cell/gates/"),
+        )
+        for one, other in (("Matrix", "kernel"), ("Bias", "bias"))
+    }
+    kept = {f"{at}/AttnW_0": f"{at}/AttnW_0", "proj_w": "proj_w"}
+    assert plan(specs(*moved, *kept), "tf011_rnn_names") == {**moved, **kept}
+
+
 def test_add_scope() -> None:
     source = specs("w", "w/Adam", "beta1_power", "global_step", beta1_power=(), global_step=())
     assert plan(source, "add_scope", params={"scope": "a/b"}) == {

@@ -121,6 +121,7 @@ REFUSED = [
     COLLECTED,
     {"from": "a", "to": "b{n}", "spread": "n", "apply": ["unstack"]},
     {"from": "**/a", "to": "b"},
+    {"from": "{p:path}/a", "to": "{p:flat}/b"},
 ]
 
 
