@@ -127,6 +127,29 @@ def test_attention_of_tensorflow_0() -> None:
     assert plan(specs(*moved, *kept), "tf011_rnn_names") == {**moved, **kept}
 
 
+LSTM_CELL = ("rnn/lstm_cell/kernel", "rnn/lstm_cell/bias")
+
+
+@pytest.mark.parametrize(
+    ("mapping", "names", "odd"),
+    [
+        ("lstm__keras_lstm", LSTM_CELL, "rnn/lstm_cell/w_f_diag"),
+        ("rnn_model__keras", LSTM_CELL, "rnn/lstm_cell/w_f_diag"),
+        ("lstm__keras_lstm", LSTM_CELL, "rnn/lstm_cell/projection/kernel"),
+        ("lstm__keras_lstm", LSTM_CELL, "rnn/layer_norm_basic_lstm_cell/kernel"),
+        ("cudnn_lstm__keras_lstm", (), "cudnn_lstm/opaque_kernel"),
+        ("cudnn_gru__keras_gru", (), "cudnn_gru/opaque_kernel"),
+    ],
+)
+def test_what_keras_cells_do_not_have_is_refused(
+    mapping: str, names: tuple[str, ...], odd: str
+) -> None:
+    with pytest.raises(MappingError) as raised:
+        plan(specs(*names, odd), mapping)
+    problem = next(item for item in raised.value.problems if item.code == "MAP010")
+    assert odd in f"{problem.found} {problem.where} {problem.message}"
+
+
 def test_add_scope() -> None:
     source = specs("w", "w/Adam", "beta1_power", "global_step", beta1_power=(), global_step=())
     assert plan(source, "add_scope", params={"scope": "a/b"}) == {
