@@ -7,6 +7,7 @@ process. A TensorFlow script to compare with goes to `baselines/`.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,15 +17,53 @@ from make_inputs import prefix
 BASELINES = Path(__file__).resolve().parent / "baselines"
 ANONYMOUS_MIB = 200
 SCOPE = "moved"
-RENAME_MAPPING = f"""\
+MAPPINGS = {
+    "rename": f"""\
 version: 1
 description: every variable under a new scope
-target: tf1
 slots: follow
 rules:
   - from: "**"
     to: "{SCOPE}/**"
-"""
+""",
+    "layers": """\
+version: 1
+description: every variable where Keras looks for it
+slots: follow
+rules:
+  - from: "**"
+    to: "**/vars/0"
+""",
+    "heads": """\
+version: 1
+description: the projections of BERT's attention by heads, and its vocabulary turned around
+slots: drop
+unmatched: keep
+rules:
+  - from: "**/self/{part}/kernel"
+    to: "**/self/{part}/kernel"
+    apply:
+      - reshape: [768, 12, 64]
+  - from: "bert/embeddings/word_embeddings"
+    to: "bert/embeddings/word_embeddings"
+    apply: [transpose]
+""",
+    "keep": """\
+version: 1
+description: every variable as it is
+slots: follow
+unmatched: keep
+rules: []
+""",
+    "transpose": """\
+version: 1
+description: one large variable turned around
+rules:
+  - from: "**"
+    to: "**"
+    apply: [transpose]
+""",
+}
 
 
 @dataclass(frozen=True)
@@ -36,10 +75,13 @@ class Setting:
     tensorflow_python: str
     inputs: Path
     scratch: Path
-    mapping: Path
+    mappings: Path
 
     def checkpoint(self, name: str) -> str:
         return str(prefix(self.inputs, name))
+
+    def mapping(self, name: str) -> str:
+        return str(self.mappings / f"{name}.yaml")
 
     def baseline(self, script: str, *arguments: str) -> tuple[str, ...]:
         return (self.tensorflow_python, str(BASELINES / script), *arguments)
@@ -92,7 +134,13 @@ class Job:
 
 def all_jobs(setting: Setting) -> list[Job]:
     """The table of jobs, in the order in which they run."""
-    return [*tree_jobs(setting), *diff_jobs(setting), *remap_jobs(setting), *verify_jobs(setting)]
+    return [
+        *tree_jobs(setting),
+        *diff_jobs(setting),
+        *remap_jobs(setting),
+        *average_jobs(setting),
+        *verify_jobs(setting),
+    ]
 
 
 def tree_jobs(setting: Setting) -> list[Job]:
@@ -171,23 +219,80 @@ def diff_jobs(setting: Setting) -> list[Job]:
 
 def remap_jobs(setting: Setting) -> list[Job]:
     source, target = setting.checkpoint("bert"), str(setting.scratch / "model.ckpt")
-    files = (f"{source}.data-00000-of-00001", f"{source}.index")
+    script = Against(
+        "tf.Variable, Saver",
+        setting.baseline("rename.py", source, SCOPE, target),
+        Bound("faster"),
+        needs_tensorflow=True,
+        slow=True,
+    )
+    tree = Against("ckpttool tree", (*setting.ckpttool, "tree", source), Bound("cost"))
     return [
+        _copying("remap-tf1", setting, "rename", "model.ckpt", bound=1.2, more=(script,)),
+        _copying("remap-safetensors", setting, "rename", "model.safetensors", bound=1.5),
+        _copying("remap-keras", setting, "layers", "model.weights.h5", bound=1.5),
+        _copying("remap-npz", setting, "rename", "model.npz"),
+        _copying(
+            "remap-like", setting, "keep", "model.safetensors",
+            options=("--like", setting.checkpoint("bert_changed")),
+        ),
+        _copying("remap-heads", setting, "heads", "model.safetensors"),
+        _copying("remap-transpose", setting, "transpose", "model.npz", name="large"),
         Job(
-            "remap-tf1",
+            "remap-link",
             "bert",
-            ("remap", source, "-m", str(setting.mapping), "--to", "tf1", "-o", target),
-            (
-                Against("cp", ("cp", *files, str(setting.scratch)), Bound("cost", 1.2)),
-                Against(
-                    "tf.Variable, Saver",
-                    setting.baseline("rename.py", source, SCOPE, target),
-                    Bound("faster"),
-                    needs_tensorflow=True,
-                    slow=True,
-                ),
-            ),
+            ("remap", source, "-m", setting.mapping("rename"), "--link", "-o", target),
+            (tree,),
             writes=True,
+        ),
+    ]  # fmt: skip
+
+
+def _copying(
+    job: str,
+    setting: Setting,
+    mapping: str,
+    output: str,
+    *,
+    name: str = "bert",
+    bound: float | None = None,
+    options: tuple[str, ...] = (),
+    more: tuple[Against, ...] = (),
+) -> Job:
+    """A remap, compared with a plain copy of its input's files.
+
+    `cp` leaves its copy to be flushed later; a second copy is flushed, as all of our outputs are.
+    """
+    source, scratch = setting.checkpoint(name), str(setting.scratch)
+    files = (f"{source}.data-00000-of-00001", f"{source}.index")
+    flushed = f"cp {shlex.join(files)} {shlex.quote(scratch)} && sync {shlex.quote(scratch)}/*"
+    return Job(
+        job,
+        name,
+        ("remap", source, "-m", setting.mapping(mapping), *options, "-o", f"{scratch}/{output}"),
+        (
+            Against("cp", ("cp", *files, scratch), Bound("cost", bound)),
+            Against("cp, sync", ("sh", "-c", flushed), Bound("cost")),
+            *more,
+        ),
+        writes=True,
+    )
+
+
+def average_jobs(setting: Setting) -> list[Job]:
+    """The mean of two checkpoints, without their slots; and a comparison through a mapping."""
+    bert, changed = setting.checkpoint("bert"), setting.checkpoint("bert_changed")
+    datas = tuple(f"{path}.data-00000-of-00001" for path in (bert, changed))
+    read = Against("cat A B", ("cat", *datas), Bound("cost"))
+    output = str(setting.scratch / "mean.ckpt")
+    return [
+        Job("average", "bert", ("average", bert, changed, "-o", output), (read,), writes=True),
+        Job(
+            "diff-mapping",
+            "bert",
+            ("diff", bert, changed, "-m", setting.mapping("keep")),
+            (read,),
+            exits=(1,),
         ),
     ]
 

@@ -6,6 +6,7 @@ bert     BERT-base with its Adam slots and `.meta`: 598 variables, 1.3 GB; and `
          the same checkpoint with every tensor but the step changed
 index    100,000 small variables in one bundle, without a `.meta`
 graph    a `.meta` of 100,000 nodes beside a small checkpoint
+large    one variable of 384 MiB
 
 The directory is `--out`, else `$CKPTTOOL_BENCH_DIR`, else `benchmarks/.cache`. Each input is built
 in a temporary directory and renamed when it is complete.
@@ -24,6 +25,7 @@ from typing import Any
 
 INDEX_VARIABLES = 100_000
 GRAPH_NODES = 100_000
+LARGE_SHAPE = (12288, 8192)
 GRAPH_LAYERS = 1580
 BATCH = 60
 STEP = 100_000
@@ -39,7 +41,7 @@ def default_directory() -> Path:
 
 def prefix(directory: Path, name: str) -> Path:
     """The checkpoint prefix of the input directory called `name`."""
-    step = "" if name == "index" else f"-{STEP}"
+    step = "" if name in ("index", "large") else f"-{STEP}"
     return directory / name / f"{SAVE_NAME}{step}"
 
 
@@ -102,6 +104,21 @@ def make_index(directory: Path) -> None:
         tensor_names=list(shapes),
         shape_and_slices=[""] * len(shapes),
         tensors=tensors,
+    )
+
+
+def make_large(directory: Path) -> None:
+    """Write one variable that is larger than the memory that a job may take."""
+    import numpy as np
+    import tensorflow as tf
+
+    values = np.random.default_rng(SEED).standard_normal(LARGE_SHAPE, dtype="float32")
+    (directory / "large").mkdir()
+    tf.raw_ops.SaveV2(
+        prefix=str(prefix(directory, "large")),
+        tensor_names=["embedding/weights"],
+        shape_and_slices=[""],
+        tensors=[values],
     )
 
 
@@ -190,8 +207,9 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "bert": make_bert,
     "index": make_index,
     "graph": make_graph,
+    "large": make_large,
 }
-MADE = {"bert": ("bert", "bert_changed"), "index": ("index",), "graph": ("graph",)}
+MADE = {name: (name,) for name in MAKERS} | {"bert": ("bert", "bert_changed")}
 
 
 def present(directory: Path, name: str) -> bool:

@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs import ANONYMOUS_MIB, RENAME_MAPPING, Against, Job, Setting, all_jobs
+from jobs import ANONYMOUS_MIB, MAPPINGS, Against, Job, Setting, all_jobs
 from make_inputs import default_directory, present
 from measure import Pairs, Run, RunFailedError, measure, measure_pairs
 
@@ -192,9 +192,10 @@ def main() -> int:
             tensorflow_python=options.tensorflow_python,
             inputs=inputs,
             scratch=work / "scratch",
-            mapping=work / "rename.yaml",
+            mappings=work,
         )
-        setting.mapping.write_text(RENAME_MAPPING)
+        for name, text in MAPPINGS.items():
+            Path(setting.mapping(name)).write_text(text)
         chosen = _chosen(options, setting)
         _make_missing((job.input for job, _ in chosen), setting)
         return 0 if _measure_all(chosen, setting, options.runs) else 1

@@ -13,8 +13,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckpttool.errors import OutputError, Problem
+from ckpttool.formats.copying import Run, copy_runs
 from ckpttool.formats.locating.located import Located
-from ckpttool.formats.writing import Names, Output, WriteOptions, Written
+from ckpttool.formats.writing import (
+    Follow,
+    Names,
+    Output,
+    Progress,
+    Span,
+    WriteOptions,
+    Written,
+    ignore,
+)
 from ckpttool.names import printable
 from ckpttool.storage.atomic import OutputGroup, Staged
 from ckpttool.storage.files import join, split
@@ -27,14 +37,13 @@ if TYPE_CHECKING:
 
 Spec = tuple[str, str, Shape]
 Refusal = tuple[str, str, str]
-Progress = Callable[[int], None]
 
 
 class FilePlan(NamedTuple):
     """One file of the output: its final path, and what writes it into the staged file."""
 
     final: str
-    write: Callable[[Staged, Progress], None]
+    write: Callable[[Staged, Progress, Follow], None]
 
 
 class FileWriter:
@@ -72,13 +81,13 @@ class FileWriter:
         self._refuse([output])
         self._outputs[output.name] = output
 
-    def write(self, progress: Progress | None = None) -> None:
+    def write(self, progress: Progress = ignore, follow: Follow = ignore) -> None:
         """Write everything into temporary files; OUT005 where the tensors do not fit together."""
         group = self._begin()
         for plan in self._plans:
             staged = group.stage(plan.final)
             self._files.append(staged)
-            plan.write(staged, progress or _ignore)
+            plan.write(staged, progress, follow)
             self._sizes.append(os.fstat(staged.fileno()).st_size)
 
     def staged(self) -> Located:
@@ -163,6 +172,20 @@ def nbytes(output: Output) -> int:
     return prod(output.shape) * dtype_named(output.dtype).itemsize
 
 
+def write_tensor(staged: Staged, output: Output, progress: Progress, follow: Follow) -> None:
+    """A tensor's bytes from the place on where the file is, copied or streamed."""
+    start = os.lseek(staged.fileno(), 0, os.SEEK_CUR)
+    size = nbytes(output)
+    if output.stored is not None and output.dtype != "bool":  # which may be of any bits elsewhere
+        path, offset = output.stored
+        copy_runs({path: [Run(offset, size, start)]}, staged, progress)
+    else:
+        for piece in pieces(output):
+            staged.write(piece)
+            progress(len(piece))
+    follow(staged, Span(output.name, start, size))
+
+
 def pieces(output: Output) -> Iterator[memoryview]:
     """A tensor's bytes as stored, piece by piece: as many as its shape says, or an error."""
     left = nbytes(output)
@@ -190,7 +213,3 @@ def _element_bytes(array: Array, dtype: str) -> memoryview:
         flat = flat.astype(wanted.newbyteorder("<"), copy=False)
     raw: memoryview = flat.view(np.uint8).data
     return raw
-
-
-def _ignore(_: int) -> None:
-    """Tell no one."""

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ckpttool.formats.locating.located import Located
+from ckpttool.storage.atomic import Staged
 from ckpttool.tensors import Shape
 
 if TYPE_CHECKING:
@@ -24,17 +25,47 @@ if TYPE_CHECKING:
 Values = Callable[[], Iterable["Array"]]
 
 
+class Stored(NamedTuple):
+    """Where the bytes of a tensor lie in a file: all of them, little-endian and in C order."""
+
+    path: str
+    offset: int
+
+
 class Output(NamedTuple):
     """A tensor to be written.
 
     ``name`` is the key that the file gives it; ``dtype`` is TensorFlow's name.  ``values`` yields
-    arrays of that dtype (object arrays of ``bytes`` for strings).
+    arrays of that dtype (object arrays of ``bytes`` for strings).  With ``stored`` the same bytes
+    may be copied from there instead: nobody has seen them then, so they want checking.
     """
 
     name: str
     dtype: str
     shape: Shape
     values: Values
+    stored: Stored | None = None
+
+
+class Span(NamedTuple):
+    """The bytes of a tensor in a temporary file.
+
+    ``crc32c`` is the checksum that they must have, where the writer knows it; None where whoever
+    streams the values does.
+    """
+
+    name: str
+    offset: int
+    size: int
+    crc32c: int | None = None
+
+
+Progress = Callable[[int], None]  # is told the bytes of each piece
+Follow = Callable[[Staged, Span], None]  # is told each span that is there
+
+
+def ignore(*_: object) -> None:
+    """Nobody follows, and nobody wants to know how far it is."""
 
 
 class WriteOptions(NamedTuple):
@@ -65,8 +96,8 @@ class Writer(Protocol):
     def declare(self, output: Output) -> None:
         """Add a tensor; raises :class:`OutputError` (OUT005) where the format cannot hold it."""
 
-    def write(self, progress: Callable[[int], None] | None = None) -> None:
-        """Stream everything into temporary files; ``progress`` gets each piece's bytes."""
+    def write(self, progress: Progress = ignore, follow: Follow = ignore) -> None:
+        """Stream everything into temporary files."""
 
     def staged(self) -> Located:
         """What a reader opens to read the temporary files back."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ckpttool._version import __version__
 from ckpttool.errors import Problem, UsageError
-from ckpttool.formats.writing import WriteOptions
+from ckpttool.formats.writing import WriteOptions, ignore
 from ckpttool.mapping.language.document import Document, Scalar, document_from, load_document
 from ckpttool.mapping.language.library import find_mapping
 from ckpttool.mapping.language.rules import RuleSet, compile_rules, quick_rules
@@ -165,7 +165,7 @@ def remap(
     reader = checkpoint.reader
     if output is None or dry_run:
         return RemapResult(plan, None, False, tuple(notices(plan, reader)))
-    tell = None if progress is None or plan.target == "tf1" else progress(_bytes(plan))
+    tell = ignore if progress is None else progress(_bytes(plan))
     return execute(plan, reader, output, link=link, force=force, verify=verify, progress=tell)
 
 

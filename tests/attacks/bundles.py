@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -330,3 +331,17 @@ def pickle_in_the_place_of_a_checkpoint(folder: Path) -> Path:
     mark = str(folder / "RUN").encode()
     path.write_bytes(b"cos\nsystem\n(S'touch " + mark + b"'\ntR.")
     return path
+
+
+@attack("INP002")
+def index_that_is_a_pipe(folder: Path) -> Path:
+    """Whoever opens it waits for ever."""
+    os.mkfifo(folder / "m.index")
+    return folder / "m"
+
+
+@attack("INP001")
+def index_that_leads_nowhere(folder: Path) -> Path:
+    (folder / "m.index").symlink_to("gone")
+    (folder / "m.data-00000-of-00001").write_bytes(b"")
+    return folder / "m"

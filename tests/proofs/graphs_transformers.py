@@ -81,7 +81,7 @@ def gelu(net: Layers, x: Tensor, tanh: bool = True) -> Tensor:
 
 
 def attend(net: Layers, q: Tensor, k: Tensor, v: Tensor, heads: int, bias: Tensor) -> Tensor:
-    """Attention of ``heads`` heads over ``[batch, length, hidden]``; ``bias`` goes to the scores."""
+    """Attention of ``heads`` heads over ``[batch, length, hidden]``; scores get ``bias``."""
     tf = net.tf
     length, hidden = tf.shape(q)[1], int(q.shape[-1])
 
@@ -176,25 +176,32 @@ def pretraining_heads(net: Layers, encoder: Encoder, pooled: Tensor) -> Outputs:
 
 
 def bert(net: Layers, packed: Tensor, sizes: Sizes, *, heads: str = "pretraining") -> Outputs:
-    """BERT, with the heads of pretraining, of a ``classifier``, or of ``squad``."""
+    """BERT, with some heads."""
     with net.scope("bert"):
         x, table = embed(net, packed, sizes)
         for i in range(sizes.layers):
             with net.scope(f"encoder/layer_{i}"):
                 x = post_norm_layer(net, x, mask_bias(net, packed), sizes, BERT_LAYER, True)
         pooled = pool(net, x, sizes.hidden)
-    found = {"sequence": x, "pooled": pooled}
+    return {"sequence": x, "pooled": pooled, **heads_of(net, heads, Encoder(x, table), pooled)}
+
+
+def heads_of(net: Layers, heads: str, encoder: Encoder, pooled: Tensor) -> Outputs:
+    """The heads of pretraining, of a ``classifier``, or of ``squad``."""
     if heads == "pretraining":
-        return {**found, **pretraining_heads(net, Encoder(x, table), pooled)}
-    if heads == "squad":
-        flat = net.tf.reshape(x, (-1, sizes.hidden))
-        spans = stored_by_output(net, flat, "cls/squad", 2)
-        spans = net.tf.reshape(spans, (-1, net.tf.shape(packed)[2], 2))
-        return {**found, "start": spans[..., 0], "end": spans[..., 1]}
-    return {**found, "classes": stored_by_output(net, pooled, "", 3)}
+        return pretraining_heads(net, encoder, pooled)
+    if heads == "classifier":
+        return {"classes": stored_by_output(net, pooled, "", 3)}
+    x = encoder.sequence
+    flat = net.tf.reshape(x, (-1, int(x.shape[-1])))
+    spans = stored_by_output(net, flat, "cls/squad", 2)
+    spans = net.tf.reshape(spans, (-1, net.tf.shape(x)[1], 2))
+    return {"start": spans[..., 0], "end": spans[..., 1]}
 
 
-def albert(net: Layers, packed: Tensor, sizes: Sizes, *, groups: int = 1) -> Outputs:
+def albert(
+    net: Layers, packed: Tensor, sizes: Sizes, *, groups: int = 1, heads: str = "pretraining"
+) -> Outputs:
     """ALBERT: the layers of a group share their weights, the tables are narrow."""
     with net.scope("bert"):
         x, table = embed(net, packed, sizes)
@@ -204,17 +211,16 @@ def albert(net: Layers, packed: Tensor, sizes: Sizes, *, groups: int = 1) -> Out
                 with net.scope(f"transformer/group_{i * groups // sizes.layers}/inner_group_0"):
                     x = post_norm_layer(net, x, mask_bias(net, packed), sizes, ALBERT_LAYER, True)
         pooled = pool(net, x, sizes.hidden)
-    found = {"sequence": x, "pooled": pooled}
-    return {**found, **pretraining_heads(net, Encoder(x, table), pooled)}
+    return {"sequence": x, "pooled": pooled, **heads_of(net, heads, Encoder(x, table), pooled)}
 
 
-def generator_sizes(sizes: Sizes) -> Sizes:
-    """The generator of an ELECTRA: its tables are as wide, its layers half as wide."""
+def generator_sizes(sizes: Sizes, shared: bool = True) -> Sizes:
+    """The generator of an ELECTRA: half as wide, its tables too where they are its own."""
     return sizes._replace(
         heads=sizes.heads // 2,
         hidden=sizes.hidden // 2,
         inner=sizes.inner // 2,
-        embedding=sizes.width,
+        embedding=sizes.width if shared else 0,
     )
 
 
@@ -223,7 +229,7 @@ def electra(
 ) -> Outputs:
     """ELECTRA: a discriminator, and a smaller generator with the same tables or its own."""
     found = {}
-    for name, size in (("electra", sizes), ("generator", generator_sizes(sizes))):
+    for name, size in (("electra", sizes), ("generator", generator_sizes(sizes, shared))):
         with net.scope("electra" if shared else name):
             x, table = embed(net, packed, size)
         with net.scope(name):

@@ -1,10 +1,11 @@
-"""Runs models that need Keras 2 in a process of their own: transformers, tf-models-official.
+"""Runs models of transformers and tf-models-official in a process of their own.
 
     TF_USE_LEGACY_KERAS=1 python outside.py JOB.json
 
 The job names a ``library``, a ``model`` of it, its ``config``, the file or folder of its weights,
 and ``inputs`` and ``outputs`` (npz): inputs are ``[batch, 3, length]``, ids, mask and segments.
-Every weight of the model has to be in the file.
+Every weight of the model has to be in the file.  A job without inputs saves the model as it is
+new, to ``weights``.  The models for TensorFlow need Keras 2, those for PyTorch nothing of it.
 """
 
 from __future__ import annotations
@@ -16,28 +17,54 @@ from pathlib import Path
 from typing import Any
 
 
-def transformers(job: dict[str, Any], tf: Any) -> Any:
-    """A function from an input to the outputs of a model of Hugging Face's, loaded from a folder."""
-    import transformers as library
+def transformers(job: dict[str, Any]) -> Any:
+    """A function from an input to the outputs of a model of transformers, loaded from a folder."""
+    import tensorflow as tf
     from transformers import modeling_tf_utils
 
     modeling_tf_utils.safe_open = _iterable(modeling_tf_utils.safe_open)
+    model = _pretrained(job)
+
+    def run(packed: Any) -> Any:
+        return dict(model({key: tf.constant(value) for key, value in _fed(job, packed).items()}))
+
+    return run
+
+
+def torch(job: dict[str, Any]) -> Any:
+    """The same, of a model for PyTorch."""
+    import torch as library
+
+    model = _pretrained(job).eval()
+
+    def run(packed: Any) -> Any:
+        fed = _fed(job, packed.astype("int64"))
+        with library.no_grad():
+            return dict(model(**{key: library.tensor(value.copy()) for key, value in fed.items()}))
+
+    return run
+
+
+def _fed(job: dict[str, Any], packed: Any) -> dict[str, Any]:
+    fed = {"input_ids": packed[:, 0], "attention_mask": packed[:, 1]}
+    if job["config_class"] == "T5Config":
+        fed["decoder_input_ids"] = packed[:, 0, ::-1]
+    elif job["config_class"] != "GPT2Config":
+        fed["token_type_ids"] = packed[:, 2]
+    return fed
+
+
+def _pretrained(job: dict[str, Any]) -> Any:
+    import transformers as library
+
     folder = Path(job["weights"])
-    config = getattr(library, job["config_class"])(**job["config"])
-    config.save_pretrained(folder)
+    getattr(library, job["config_class"])(**job["config"]).save_pretrained(folder)
     model, info = getattr(library, job["model"]).from_pretrained(folder, output_loading_info=True)
     if info["missing_keys"] or info["mismatched_keys"]:
         raise SystemExit(f"not loaded: {info}")
     if set(info["unexpected_keys"]) - set(job.get("unexpected", ())):
         raise SystemExit(f"no place for: {info['unexpected_keys']}")
-
-    def run(packed: Any) -> Any:
-        fed = {"input_ids": packed[:, 0], "attention_mask": packed[:, 1]}
-        if job.get("segments", True):
-            fed["token_type_ids"] = packed[:, 2]
-        return dict(model({key: tf.constant(value) for key, value in fed.items()}))
-
-    return run
+    return model
 
 
 def _iterable(safe_open: Any) -> Any:
@@ -63,25 +90,49 @@ def _iterable(safe_open: Any) -> Any:
     return Archive
 
 
-def tf_models(job: dict[str, Any], tf: Any) -> Any:
+def tf_models(job: dict[str, Any]) -> Any:
     """The same, of an encoder of tf-models-official, restored from an object-based checkpoint."""
-    from official.nlp.modeling import networks
+    import tensorflow as tf
 
-    model = getattr(networks, job["model"])(**job["config"])
-
-    def run(packed: Any) -> Any:
-        fed = {"input_word_ids": packed[:, 0], "input_mask": packed[:, 1]}
-        fed["input_type_ids"] = packed[:, 2]
-        found = model({key: tf.constant(value) for key, value in fed.items()})
-        return {key: found[key] for key in ("sequence_output", "pooled_output")}
-
-    import numpy as np
-
-    run(np.ones((1, 3, 4), "int32"))  # makes the variables
+    model = _encoder(job)
     status = tf.train.Checkpoint(**{job["root"]: model}).restore(job["weights"])
     status.assert_existing_objects_matched()
     status.assert_consumed()
+
+    def run(packed: Any) -> Any:
+        found = model(_words(packed))
+        return {key: found[key] for key in ("sequence_output", "pooled_output")}
+
     return run
+
+
+def _words(packed: Any) -> Any:
+    import tensorflow as tf
+
+    names = ("input_word_ids", "input_mask", "input_type_ids")
+    return {name: tf.constant(packed[:, i]) for i, name in enumerate(names)}
+
+
+def _encoder(job: dict[str, Any]) -> Any:
+    import numpy as np
+    from official.nlp.modeling import networks
+
+    model = getattr(networks, job["model"])(**job["config"])
+    model(_words(np.ones((1, 3, 4), "int32")))  # makes the variables
+    return model
+
+
+def save(job: dict[str, Any]) -> None:
+    """Save a new model, as its library does."""
+    if job["library"] == "tf_models":
+        import tensorflow as tf
+
+        tf.train.Checkpoint(**{job["root"]: _encoder(job)}).write(job["weights"])
+        return
+    import transformers as library
+
+    config = getattr(library, job["config_class"])(**job["config"])
+    getattr(library, job["model"])(config).save_pretrained(job["weights"])
 
 
 def main(path: str) -> None:
@@ -90,10 +141,16 @@ def main(path: str) -> None:
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     import numpy as np
-    import tensorflow as tf
 
     job = json.loads(Path(path).read_text("utf-8"))
-    run = {"transformers": transformers, "tf_models": tf_models}[job["library"]](job, tf)
+    unused = "USE_TF" if job["library"] == "torch" else "USE_TORCH"
+    os.environ[unused] = "0"
+    if "inputs" not in job:
+        save(job)
+        return
+    run = {"transformers": transformers, "torch": torch, "tf_models": tf_models}[job["library"]](
+        job
+    )
     found = {}
     with np.load(job["inputs"]) as inputs:
         for key in inputs.files:

@@ -106,6 +106,11 @@ class H5File:
         if self._ranged is not None:
             self._ranged.close()
 
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file of its own, and not in another one."""
+        return self._ranged is not None
+
     def names(self, group: str = "/") -> list[str]:
         """Names of the groups and datasets of a group; empty if there is no such group."""
         found = self._get(group)
@@ -165,22 +170,26 @@ class H5File:
 
     def stream(self, spec: TensorSpec, path: str) -> Stream:
         """The elements: from their place in the file where they lie there plainly, or h5py."""
-        dataset = self.open_dataset(path)
         count, dtype = spec.parameters, dtype_named(spec.dtype)
-        try:
-            node = dataset.id
-            offset = node.get_offset()  # None unless all of it lies in one place
-            order = _h5_types.plain_order(node) if offset is not None else None
-            plain = (
-                node.get_storage_size() == count * dtype.itemsize
-                and not node.get_create_plist().get_nfilters()
-            )
-        except H5_ERRORS as error:
-            raise self._damaged(path, error) from error
-        if self._ranged is None or order is None or not plain:
+        plain = self.plain(spec, path)
+        if self._ranged is None or plain is None:
             return BlockStream(count, self.blocks(spec, path))
+        offset, order = plain
         where = Where(spec.name, self.path, offset)
         return RawStream(self._ranged, offset, count, dtype, where, big_endian=order == ">")
+
+    def plain(self, spec: TensorSpec, path: str) -> tuple[int, str] | None:
+        """First byte and byte order of a dataset whose elements lie in one piece as they are."""
+        node = self.open_dataset(path).id
+        try:
+            offset = node.get_offset()  # None unless all of it lies in one place
+            order = _h5_types.plain_order(node) if offset is not None else None
+            whole = node.get_storage_size() == spec.nbytes
+            if order is None or not whole or node.get_create_plist().get_nfilters():
+                return None
+        except H5_ERRORS as error:
+            raise self._damaged(path, error) from error
+        return int(offset), str(order)
 
     def blocks(self, spec: TensorSpec, path: str) -> Iterator[Array]:
         """The elements in C order as flat arrays of the spec's dtype, about 8 MiB each."""

@@ -22,6 +22,16 @@ class H5Reader(ArrayReader):
         dataset = self._datasets[name]
         return self._h5[dataset.file].stored_bytes(dataset.path)
 
+    def stored_range(self, name: str) -> tuple[str, int, int] | None:
+        """File, first byte and size of a tensor; None unless all of it lies there plainly."""
+        spec = self.spec(name)
+        dataset = self._datasets[name]
+        file = self._h5[dataset.file]
+        plain = file.plain(spec, dataset.path)
+        if plain is None or plain[1] == ">" or not file.is_file:
+            return None
+        return file.path, plain[0], spec.nbytes
+
     def close(self) -> None:
         """Close the files."""
         for file in self._h5.values():

@@ -8,19 +8,27 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from math import prod
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckpttool.errors import OutputError, Problem
+from ckpttool.formats._file_writer import write_tensor
 from ckpttool.formats.keras._h5_look import MAX_DEPTH, MAX_OBJECTS
 from ckpttool.formats.keras._h5_rehearsal import trust
-from ckpttool.formats.keras._h5_skeleton import BFLOAT16, DTYPES, MAX_RANK, Layout, Leaf, lay_out
+from ckpttool.formats.keras._h5_skeleton import DTYPES, MAX_RANK, Layout, Leaf, lay_out
 from ckpttool.formats.locating.located import Located
-from ckpttool.formats.writing import Names, Output, WriteOptions, Written
+from ckpttool.formats.writing import (
+    Follow,
+    Names,
+    Output,
+    Progress,
+    WriteOptions,
+    Written,
+    ignore,
+)
 from ckpttool.names import printable
 from ckpttool.storage.atomic import OutputGroup, Staged
-from ckpttool.tensors import Shape, dtype_named
+from ckpttool.tensors import Shape
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,11 +37,7 @@ if TYPE_CHECKING:
 
 Spec = tuple[str, str, Shape]
 Refusal = tuple[str, str, str]
-Progress = Callable[[int], None]
-Seen = Callable[[int, memoryview], None]
 
-# In one larger piece the file stays locked for long, and the flushing beside it waits.
-_WINDOW = 1 << 20
 _MAX_NAME_BYTES = 64_000  # of a whole path: an attribute of the old form holds no more
 
 
@@ -80,13 +84,13 @@ class H5Writer:
             raise OutputError(self._refused((output.name, *why)))
         self._outputs[output.name] = output
 
-    def write(self, progress: Progress | None = None) -> None:
+    def write(self, progress: Progress = ignore, follow: Follow = ignore) -> None:
         """Write everything into temporary files; OUT005 where the tensors do not fit together."""
         group = self._begin()
         for plan in self._plans:
             staged = group.stage(plan.final)
             self.staged_files.append(staged)
-            self.write_file(staged, plan, progress)
+            self.write_file(staged, plan, progress, follow)
         for final, data in self.extra_files().items():
             staged = group.stage(final)
             self.staged_files.append(staged)
@@ -136,9 +140,11 @@ class H5Writer:
         """Files of an older output that must not stay beside this one."""
         return []
 
-    def write_file(self, staged: Staged, plan: FilePlan, progress: Progress | None) -> None:
+    def write_file(
+        self, staged: Staged, plan: FilePlan, progress: Progress, follow: Follow
+    ) -> None:
         """Write one staged file."""
-        fill(staged, 0, plan, progress)
+        fill(staged, 0, plan, progress, follow)
 
     def _begin(self) -> OutputGroup:
         if self._group is None:
@@ -170,49 +176,19 @@ def leaves_of(outputs: Iterable[Output], path: Callable[[str], str] = str) -> li
     return [Leaf(path(output.name), output.dtype, output.shape) for output in outputs]
 
 
-def fill(
-    staged: Staged, base: int, plan: FilePlan, progress: Progress | None, seen: Seen | None = None
-) -> int:
+def fill(staged: Staged, base: int, plan: FilePlan, progress: Progress, follow: Follow) -> int:
     """Write an HDF5 file from byte ``base`` of a staged file on; its size in bytes.
 
-    ``seen`` is told the place in the file, and the bytes, of all data as it is written: places
-    only grow.
+    ``follow`` is told of places that only grow.
     """
     skeleton = lay_out(staged, base, plan.layout)
+    staged.reserve(base + skeleton.size)
     pairs = zip(skeleton.offsets, plan.outputs, strict=True)
     placed = [(offset, output) for offset, output in pairs if offset is not None]
     for offset, output in sorted(placed, key=lambda pair: pair[0]):
-        start = at = base + offset
-        end = start + prod(output.shape) * dtype_named(output.dtype).itemsize
-        os.lseek(staged.fileno(), start, os.SEEK_SET)
-        for array in output.values():
-            data = plain_bytes(array, output.dtype)
-            if at + len(data) > end:
-                raise ValueError(f"too many values for {output.name} of shape {output.shape}")
-            for first in range(0, len(data), _WINDOW):
-                staged.write(data[first : first + _WINDOW])
-            if seen is not None:
-                seen(at, data)
-            at += len(data)
-            if progress is not None:
-                progress(len(data))
-        if at != end:
-            raise ValueError(f"too few values for {output.name} of shape {output.shape}")
+        os.lseek(staged.fileno(), base + offset, os.SEEK_SET)
+        write_tensor(staged, output, progress, follow)
     return skeleton.size
-
-
-def plain_bytes(array: Array, dtype: str) -> memoryview:
-    """Elements as they are stored: little-endian, C order; no copy where they are so already."""
-    import numpy as np
-
-    if array.dtype.newbyteorder("=") != dtype_named(dtype).numpy:
-        raise ValueError(f"values of {array.dtype} for a tensor of {dtype}")
-    flat = np.ascontiguousarray(array).reshape(-1)
-    if dtype == "bool":
-        flat = flat.view(np.uint8) != 0
-    if dtype != BFLOAT16:
-        flat = flat.astype(flat.dtype.newbyteorder("<"), copy=False)
-    return memoryview(flat.view(np.uint8).data)
 
 
 # What no HDF5 file of Keras can hold.

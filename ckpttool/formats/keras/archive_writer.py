@@ -15,21 +15,21 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from ckpttool.errors import InputError, OutputError, Problem, corrupt
+from ckpttool.formats._file_writer import nbytes
 from ckpttool.formats._stored_zip import StoredZip
 from ckpttool.formats.keras import weights_writer as keras_writer
 from ckpttool.formats.keras._h5_writer import (
     FilePlan,
     H5Writer,
-    Progress,
     Refusal,
     Spec,
     fill,
     metadata_attributes,
 )
 from ckpttool.formats.keras.archive import CONFIG, WEIGHTS
-from ckpttool.formats.keras.weights_writer import layout_of, nbytes, read_template
+from ckpttool.formats.keras.weights_writer import layout_of, read_template
 from ckpttool.formats.locating.locate import locate
-from ckpttool.formats.writing import Output, WriteOptions
+from ckpttool.formats.writing import Follow, Output, Progress, WriteOptions
 from ckpttool.formats.zip_file import MemberStream, check_member, open_zip
 from ckpttool.names import printable
 from ckpttool.storage.atomic import Staged
@@ -44,7 +44,7 @@ MAX_COPIED_BYTES = 16 << 30  # configuration and assets together
 MAX_GROWTH = 200  # times the template's size, for what it unpacks to
 FREE_GROWTH = 64 << 20  # below this the growth does not matter
 
-_PIECE = 1 << 20
+_PIECE = 256 << 10
 
 
 class ArchiveWriter(H5Writer):
@@ -65,7 +65,9 @@ class ArchiveWriter(H5Writer):
         layout = layout_of(outputs, template, metadata_attributes(self.options))
         return [FilePlan(self.path, layout, outputs)]
 
-    def write_file(self, staged: Staged, plan: FilePlan, progress: Progress | None) -> None:
+    def write_file(
+        self, staged: Staged, plan: FilePlan, progress: Progress, follow: Follow
+    ) -> None:
         """Copy the template's members, and write the weights in their place among them."""
         path = self.options.template or ""
         source = locate(path)
@@ -75,50 +77,31 @@ class ArchiveWriter(H5Writer):
             out = StoredZip(staged)
             for member in members:
                 if member.filename == WEIGHTS:
-                    _write_weights(out, staged, plan, progress)
+                    _write_weights(out, staged, plan, progress, follow)
                 else:
                     _copy(out, archive, member, staged, path)
             out.finish()
 
 
 def _write_weights(
-    out: StoredZip, staged: Staged, plan: FilePlan, progress: Progress | None
+    out: StoredZip, staged: Staged, plan: FilePlan, progress: Progress, follow: Follow
 ) -> None:
     base = out.begin(WEIGHTS, sum(map(nbytes, plan.outputs)))
-    checksum = _Checksum(staged, base)
-    size = fill(staged, base, plan, progress, checksum.add)
-    out.end(checksum.finish(base + size))
+    size = fill(staged, base, plan, progress, follow)
+    out.end(_checksum(staged, base, base + size))
 
 
-class _Checksum:
-    """CRC-32 of a growing file: of data as it is written, and of what lies between, read back."""
-
-    def __init__(self, staged: Staged, start: int) -> None:
-        self._staged = staged
-        self._at = start
-        self._crc = 0
-
-    def add(self, place: int, data: memoryview) -> None:
-        """All up to ``place`` is there, and ``data``, which has just been written, follows."""
-        if self._at < place:
-            self._catch_up(place)
-            os.lseek(self._staged.fileno(), place + len(data), os.SEEK_SET)
-        self._crc = zlib.crc32(data, self._crc)
-        self._at = place + len(data)
-
-    def finish(self, end: int) -> int:
-        """The checksum of everything up to ``end``."""
-        self._catch_up(end)
-        return self._crc
-
-    def _catch_up(self, place: int) -> None:
-        os.lseek(self._staged.fileno(), self._at, os.SEEK_SET)
-        while self._at < place:
-            piece = os.read(self._staged.fileno(), min(_PIECE, place - self._at))
-            if not piece:
-                raise ValueError("the file ends before the data")
-            self._crc = zlib.crc32(piece, self._crc)
-            self._at += len(piece)
+def _checksum(staged: Staged, start: int, end: int) -> int:
+    """CRC-32 of bytes of the file, read from it: not all of them have passed through our hands."""
+    crc = 0
+    os.lseek(staged.fileno(), start, os.SEEK_SET)
+    while start < end:
+        piece = os.read(staged.fileno(), min(_PIECE, end - start))
+        if not piece:
+            raise ValueError("the file ends before the data")
+        crc = zlib.crc32(piece, crc)
+        start += len(piece)
+    return crc
 
 
 def _copy(out: StoredZip, archive: zipfile.ZipFile, member: zipfile.ZipInfo, staged: Staged,

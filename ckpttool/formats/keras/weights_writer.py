@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from math import prod
 from typing import NamedTuple
 
 from ckpttool.errors import CkptError, OutputError, Problem
+from ckpttool.formats._file_writer import nbytes
 from ckpttool.formats.keras._h5_skeleton import Attributes, Layout
 from ckpttool.formats.keras._h5_writer import (
     FilePlan,
@@ -36,7 +36,6 @@ from ckpttool.formats.locating.located import Located
 from ckpttool.formats.writing import Output, WriteOptions
 from ckpttool.names import printable
 from ckpttool.storage.files import files_for, join, split
-from ckpttool.tensors import dtype_named
 
 WHOLE = ".weights.h5"
 MAP = ".weights.json"
@@ -190,11 +189,6 @@ def _shards(outputs: Sequence[Output], limit: int) -> list[list[Output]]:
         shards[-1].append(output)
         size += more
     return shards
-
-
-def nbytes(output: Output) -> int:
-    """Bytes of the stored elements."""
-    return prod(output.shape) * dtype_named(output.dtype).itemsize
 
 
 def _base(path: str) -> str:

@@ -60,7 +60,8 @@ def _no_file(path: str) -> Problem:
 def _extended(folder: Folder, scan: Scan, base: str, path: str) -> Located:
     """The one prefix that begins with what was typed (``model.ckpt`` for ``model.ckpt-168``)."""
     known = scan.prefixes()
-    longer = [name for name in known if base and name.startswith(base) and name[len(base)] in "-._"]
+    marks = ("-", ".", "_")
+    longer = [name for name in known if base and name.startswith(tuple(base + m for m in marks))]
     longer.sort(key=lambda name: (-rank_of(name), name))
     if len(longer) == 1:
         found = named(folder, longer[0])
@@ -74,8 +75,9 @@ def _extended(folder: Folder, scan: Scan, base: str, path: str) -> Located:
 
 
 def _no_checkpoint(folder: Folder, scan: Scan, base: str, path: str) -> Problem:
-    if not is_url(path) and os.path.lexists(path):
-        return _no_file(path)
+    for there in (path, folder.join(base + INDEX_SUFFIX)):
+        if not is_url(path) and os.path.lexists(there):
+            return _no_file(there)
     if not folder.names and not folder.files.is_dir(folder.path or "."):
         return Problem("INP001", "no checkpoint at this path", path, "no such directory")
     known = [*scan.prefixes(), *(name for _, name in scan.weight_files())]

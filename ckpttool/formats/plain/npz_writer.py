@@ -16,14 +16,13 @@ from typing import Final
 from ckpttool.formats._file_writer import (
     FilePlan,
     FileWriter,
-    Progress,
     Refusal,
     Spec,
     nbytes,
     pieces,
 )
 from ckpttool.formats._stored_zip import StoredZip
-from ckpttool.formats.writing import Output, WriteOptions
+from ckpttool.formats.writing import Follow, Output, Progress, WriteOptions
 from ckpttool.names import printable
 from ckpttool.storage.atomic import Staged
 from ckpttool.tensors import Shape, dtype_named
@@ -48,7 +47,9 @@ class NpzWriter(FileWriter):
     def plans(self, outputs: Sequence[Output]) -> list[FilePlan]:
         """The one file."""
 
-        def write(staged: Staged, progress: Progress) -> None:
+        def write(staged: Staged, progress: Progress, _: Follow) -> None:
+            # Nobody follows: the archive has checksums of its own, which its reader checks.
+            staged.reserve(sum(map(nbytes, outputs)))
             archive = StoredZip(staged)
             for output in outputs:
                 _member(archive, staged, output, progress)

@@ -21,16 +21,14 @@ from ckpttool.errors import OutputError, Problem
 from ckpttool.formats._file_writer import (
     FilePlan,
     FileWriter,
-    Progress,
     Refusal,
     Spec,
     nbytes,
-    pieces,
+    write_tensor,
 )
-from ckpttool.formats.copying import Run, copy_runs
 from ckpttool.formats.locating.sniff import SAFETENSORS_HEADER_CAP
 from ckpttool.formats.plain.safetensors import DTYPES, METADATA
-from ckpttool.formats.writing import Output, WriteOptions
+from ckpttool.formats.writing import Follow, Output, Progress, WriteOptions
 from ckpttool.names import printable
 from ckpttool.storage.atomic import Staged
 from ckpttool.storage.files import files_for, is_url, join, split
@@ -54,24 +52,6 @@ class SafetensorsWriter(FileWriter):
     format = "safetensors"
     suffix = SUFFIX
 
-    def __init__(
-        self, path: str, options: WriteOptions, force: bool, sources: Iterable[str]
-    ) -> None:
-        """Raises :class:`OutputError` where the output cannot go; nothing is created yet."""
-        super().__init__(path, options, force, sources, refusals)
-        self._stored: dict[str, tuple[str, int]] = {}
-
-    def copy(self, output: Output, path: str, offset: int) -> None:
-        """Declare a tensor whose bytes lie in a file already, little-endian and in C order.
-
-        The system copies them, which is faster than streaming; nobody has seen them then, so they
-        want checking by reading them back.  Bools are streamed all the same: they may be of any
-        bits elsewhere.
-        """
-        self.declare(output)
-        if output.dtype != "bool":
-            self._stored[output.name] = (path, offset)
-
     def plans(self, outputs: Sequence[Output]) -> list[FilePlan]:
         """One file, or shards of at most the given size and then their map."""
         metadata = _metadata(self.options)
@@ -89,7 +69,7 @@ class SafetensorsWriter(FileWriter):
             weight_map.update((output.name, name) for output in shard)
         document = {"metadata": {"total_size": total, **metadata}, "weight_map": weight_map}
         text = _json(document, indent=2) + b"\n"
-        plans.append(FilePlan(self._index_path(), lambda staged, _: staged.write(text)))
+        plans.append(FilePlan(self._index_path(), lambda staged, *_: staged.write(text)))
         return plans
 
     def stale(self) -> list[str]:
@@ -116,28 +96,13 @@ class SafetensorsWriter(FileWriter):
             message = "the names and shapes of one file take more than its header may hold"
             raise OutputError(Problem("OUT005", message, final, found, most, hint))
 
-        def write(staged: Staged, progress: Progress) -> None:
+        def write(staged: Staged, progress: Progress, follow: Follow) -> None:
+            staged.reserve(len(header) + sum(map(nbytes, ordered)))
             staged.write(header)
             for output in ordered:
-                if output.name in self._stored:
-                    _copy(output, *self._stored[output.name], staged, progress)
-                    continue
-                for piece in pieces(output):
-                    staged.write(piece)
-                    progress(len(piece))
+                write_tensor(staged, output, progress, follow)
 
         return FilePlan(final, write)
-
-
-def _copy(output: Output, path: str, offset: int, staged: Staged, progress: Progress) -> None:
-    before = 0
-
-    def tell(there: int) -> None:
-        nonlocal before
-        progress(there - before)
-        before = there
-
-    copy_runs({path: [Run(offset, nbytes(output), 0)]}, staged, tell)
 
 
 def _header(ordered: Sequence[Output], metadata: dict[str, str]) -> bytes:
@@ -230,4 +195,4 @@ def create(
     sources: Iterable[str] = (),
 ) -> SafetensorsWriter:
     """A writer of ``path``; raises :class:`OutputError` where the output cannot go."""
-    return SafetensorsWriter(path, options, force, sources)
+    return SafetensorsWriter(path, options, force, sources, refusals)

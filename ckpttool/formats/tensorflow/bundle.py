@@ -26,7 +26,7 @@ from ckpttool.formats.tensorflow.string_stream import StringStream, scalar_strin
 from ckpttool.formats.tensorflow.table import Block, Table
 from ckpttool.names import OBJECT_GRAPH_KEY, encode_name
 from ckpttool.storage.files import RangedFile, files_for
-from ckpttool.tensors import Slice, dtype_from_enum
+from ckpttool.tensors import Slice, dtype_from_enum, dtype_named
 
 if TYPE_CHECKING:
     from ckpttool.formats.tensorflow.object_graph import ObjectGraph
@@ -73,6 +73,7 @@ class BundleReader(PartReader):
         self._open: dict[int, RangedFile] = {}
         self._layouts: dict[str, list[tuple[Slice, tuple[Extent, ...]]]] = {}
         self._entries: dict[str, Entry] = {}  # of partitioned variables: they can be long
+        self._last: tuple[str, Entry] | None = None  # asked for one thing, and then the next
         self.specs = self._index.specs
         self.info = self._describe(located, header)
 
@@ -125,6 +126,15 @@ class BundleReader(PartReader):
             for part, extents in self._layout(name)
         ]
 
+    def stored_range(self, name: str) -> tuple[str, int, int] | None:
+        """File, first byte and size of a tensor; None unless all of it lies there plainly."""
+        spec = self.spec(name)
+        itemsize = dtype_named(spec.dtype).itemsize
+        if name in self._index.partitioned or self.endianness != "little" or not itemsize:
+            return None
+        part = self.stored_parts(name)[0]
+        return part[1:4] if part.size == prod(spec.shape) * itemsize else None
+
     def object_graph(self) -> ObjectGraph | None:
         """The TF2 object graph, decoded without NumPy; None for a name-based checkpoint."""
         if OBJECT_GRAPH_KEY not in self.specs:
@@ -174,12 +184,15 @@ class BundleReader(PartReader):
         known = self._entries.get(name)
         if known is not None:
             return known
+        if self._last is not None and self._last[0] == name:
+            return self._last[1]
         spec = self.spec(name)
         entry = self._index.entry(name, self._index_path)
         if entry.shape != spec.shape or dtype_from_enum(entry.dtype_enum).name != spec.dtype:
             raise corrupt(f"the entry of {name} contradicts itself", self._index_path)
         if entry.extents:
             self._entries[name] = entry
+        self._last = (name, entry)
         return entry
 
     def _layout(self, name: str) -> list[tuple[Slice, tuple[Extent, ...]]]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 
 from ckpttool.errors import OutputError, Problem
 from ckpttool.formats.locating.located import Located
 from ckpttool.formats.tensorflow.bundle_writer import BundleWriter
-from ckpttool.formats.writing import Output, WriteOptions, Written
+from ckpttool.formats.writing import Follow, Output, Progress, WriteOptions, Written, ignore
 from ckpttool.names import OBJECT_GRAPH_KEY, encode_name
 from ckpttool.tensors import Shape, dtype_named
 
@@ -33,9 +33,9 @@ class BundleTarget:
             raise OutputError(Problem("OUT005", message, self.bundle.prefix, output.dtype))
         self.bundle.encode(output.name, enum, output.shape, output.values)
 
-    def write(self, progress: Callable[[int], None] | None = None) -> None:
+    def write(self, progress: Progress = ignore, follow: Follow = ignore) -> None:
         """Stream everything into temporary files."""
-        self.bundle.write()
+        self.bundle.write(progress, follow)
 
     def staged(self) -> Located:
         """The temporary files."""

@@ -10,21 +10,22 @@ from __future__ import annotations
 import os
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from math import prod
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckpttool.errors import InputError, OutputError, Problem
-from ckpttool.formats.copying import Run, copy_runs, merge_runs
+from ckpttool.formats.copying import Announcer, Run, copy_runs, merge_runs
 from ckpttool.formats.locating.located import Located
 from ckpttool.formats.streaming import Where
 from ckpttool.formats.tensorflow.ordered_code import FULL, Extent, encode_slice_key
 from ckpttool.formats.tensorflow.table_writer import write_table
+from ckpttool.formats.writing import Follow, Progress, Span, Values, ignore
 from ckpttool.names import encode_name
 from ckpttool.storage.atomic import OutputGroup, Staged
-from ckpttool.storage.crc32c import crc32c, mask
+from ckpttool.storage.crc32c import crc32c, mask, unmask
 from ckpttool.storage.files import files_for, join, split
 from ckpttool.storage.wire import (
     encode_bytes_field,
@@ -73,12 +74,6 @@ class Place(NamedTuple):
     offset: int
     size: int
     crc32c: int
-
-
-# Arrays, of any shape, that together are the tensor in C order; called twice for strings.
-Values = Callable[[], Iterable["Array"]]
-
-Follow = Callable[[Staged, Sequence[Place]], Callable[[int], None]]
 
 
 class _Tensor:
@@ -145,39 +140,46 @@ class BundleWriter:
             raise OutputError(problem)
         self._declare(_Tensor(name, dtype_enum, shape, values=values))
 
-    def write(self, follow: Follow | None = None) -> None:
-        """Stream everything that is declared into temporary files.
-
-        ``follow`` watches bytes being copied: it is called with the data file and the places that
-        are going to be in it, and returns what is called with the bytes that are there.
-        """
+    def write(self, progress: Progress = ignore, follow: Follow = ignore) -> None:
+        """Stream everything that is declared into temporary files."""
         self._check_sources()
         if self._link:
             for source, final in zip(self._link, self._shards, strict=True):
                 self._staged.append(self._group.stage_link(source, final))
             self._place_linked()
         else:
-            self._write_data(follow)
+            self._write_data(progress, follow)
         index = self._group.stage(self._index)
         self._staged.append(index)
         for piece in write_table(self._entries()):
             index.write(piece)
             self._bytes += len(piece)
 
-    def _write_data(self, follow: Follow | None) -> None:
+    def _write_data(self, progress: Progress, follow: Follow) -> None:
         data = self._group.stage(self._shards[0])
         self._staged.append(data)
         tensors = self._tensors.values()
         runs = merge_runs(part for tensor in tensors for part in tensor.parts)
         self._place_copied(runs)
-        if follow is None:
-            self._bytes = copy_runs(runs, data)
-        else:
-            stored = [place for tensor in tensors for place in tensor.stored]
-            self._bytes = copy_runs(runs, data, follow(data, stored))
+        data.reserve(
+            sum(run.size for pieces in runs.values() for run in pieces)
+            + sum(map(_encoded_bytes, tensors))
+        )
+        spans = (
+            Span(tensor.name, place.offset, place.size, unmask(place.crc32c))
+            for tensor in tensors
+            for place in tensor.stored
+        )
+        announcer = Announcer(data, spans, follow)
+
+        def tell(size: int) -> None:
+            progress(size)
+            announcer.advance(size)
+
+        self._bytes = copy_runs(runs, data, tell)
         for tensor in tensors:
             if tensor.values is not None:
-                self._encode(tensor, data)
+                self._encode(tensor, data, progress, follow)
 
     def staged(self) -> Located:
         """The written files before they are committed, for reading them back."""
@@ -242,7 +244,7 @@ class BundleWriter:
                 place = Place(part.shard, part.offset, part.size, part.crc32c)
                 tensor.stored.append(place)
 
-    def _encode(self, tensor: _Tensor, data: Staged) -> None:
+    def _encode(self, tensor: _Tensor, data: Staged, progress: Progress, follow: Follow) -> None:
         offset = self._bytes
         crc = count = 0
         values = tensor.values or tuple
@@ -258,8 +260,11 @@ class BundleWriter:
             data.write(piece)
             crc = crc32c(piece, crc)
             self._bytes += len(piece)
+            if dtype.itemsize:  # nobody knows before how many bytes strings are
+                progress(len(piece))
         if dtype.kind != "string":
             count = (self._bytes - offset) // dtype.itemsize
+            follow(data, Span(tensor.name, offset, self._bytes - offset, crc))
         if count != prod(tensor.shape):
             raise ValueError(f"{count} values for {tensor.name} of shape {tensor.shape}")
         tensor.stored.append(Place(0, offset, self._bytes - offset, mask(crc)))
@@ -272,6 +277,13 @@ class BundleWriter:
             entries += _tensor_entries(tensor)
         entries.sort(key=lambda item: item[0])
         yield from entries
+
+
+def _encoded_bytes(tensor: _Tensor) -> int:
+    """Bytes of a tensor that is encoded; of strings nobody knows before."""
+    if tensor.values is None:
+        return 0
+    return prod(tensor.shape) * dtype_from_enum(tensor.enum).itemsize
 
 
 def encode_elements(array: Array, dtype: str) -> bytes:

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ckpttool.errors import OutputError
-from ckpttool.formats._file_writer import Progress, Refusal, Spec, problem
+from ckpttool.formats._file_writer import Refusal, Spec, problem
 from ckpttool.formats.locating.located import Located
 from ckpttool.formats.tensorflow.bundle_writer import BundleWriter
 from ckpttool.formats.tensorflow.object_graph import MAX_NODES
@@ -35,7 +35,15 @@ from ckpttool.formats.tensorflow.object_names import (
     ObjectName,
     parse_object_name,
 )
-from ckpttool.formats.writing import Output, Values, WriteOptions, Written
+from ckpttool.formats.writing import (
+    Follow,
+    Output,
+    Progress,
+    Values,
+    WriteOptions,
+    Written,
+    ignore,
+)
 from ckpttool.names import OBJECT_GRAPH_KEY, nearest, printable
 from ckpttool.tensors import dtype_named
 
@@ -67,7 +75,7 @@ class ObjectWriter:
         self._given: dict[str, str] = {}  # key to the name that was given
         self._keys: dict[str, str] = {}  # and back
         self._specs: list[Spec] = []
-        self._progress: Progress | None = None
+        self._progress: Progress = ignore
 
     def declare(self, output: Output) -> None:
         """Add a tensor; OUT005 where it can be no variable of a model."""
@@ -89,7 +97,7 @@ class ObjectWriter:
         """The key that the file gives each declared name."""
         return dict(self._keys)
 
-    def write(self, progress: Progress | None = None) -> None:
+    def write(self, progress: Progress = ignore, follow: Follow = ignore) -> None:
         """Stream everything, and then the object graph, into temporary files."""
         self._progress = progress
         for refusal in _check(self._specs, self._template):
@@ -103,7 +111,7 @@ class ObjectWriter:
         else:
             graph = self._template.with_values(self._names)
         self._bundle.encode(OBJECT_GRAPH_KEY, _STRING.enum, (), _scalar(graph))
-        self._bundle.write()
+        self._bundle.write(follow=follow)
 
     def staged(self) -> Located:
         """The written files before they are committed, for reading them back."""
@@ -142,8 +150,7 @@ class ObjectWriter:
                 if array.dtype.newbyteorder("=") != wanted.numpy and array.dtype != wanted.numpy:
                     raise ValueError(f"values of {array.dtype} for a tensor of {wanted.name}")
                 yield array
-                if self._progress is not None and wanted.itemsize:
-                    self._progress(array.size * wanted.itemsize)
+                self._progress(array.size * wanted.itemsize)
 
         return values
 

@@ -113,7 +113,7 @@ class Looking:
     def _planned(self, item: Shelved, proposal: Proposal, tensors: Tensors) -> Proposal:
         """The proposal with what the whole plan says, for the target if there is one.
 
-        Where the target wants another choice, that is taken.
+        Where the target wants another choice, or the names without a scope, that is taken.
         """
         like = self._like
         problems = plan_problems(item.compiled(proposal.params), tensors, like)
@@ -123,14 +123,15 @@ class Looking:
         told = _told_by_target(item, proposal, tensors, like, problems)
         if told is not None:
             return told
-        for choice in proposal.choices:
-            if not choice.whole:
-                continue
-            params = {**proposal.params, choice.param: choice.value}
+        others: list[Params] = [{one.param: one.value} for one in proposal.choices if one.whole]
+        if item.scoped and "scope" not in proposal.params:
+            others += [{"scope": scope} for scope in self._common]
+        for chosen in others:
+            params = {**proposal.params, **chosen}
             rules = item.compiled(params)
             other = proposal._replace(params=params, choices=(), fit=fit(rules, tensors))
-            others = plan_problems(rules, tensors, like)
-            told = _told_by_target(item, other, tensors, like, others)
+            problems_then = plan_problems(rules, tensors, like)
+            told = _told_by_target(item, other, tensors, like, problems_then)
             if told is not None:
                 return told
         return proposal._replace(like=problems)

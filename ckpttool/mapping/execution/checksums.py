@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 from ckpttool.errors import CkptError
-from ckpttool.formats.writing import Values
+from ckpttool.formats.writing import Stored, Values
 from ckpttool.storage.crc32c import crc32c, unmask
 from ckpttool.tensors import dtype_named
 
@@ -74,21 +73,19 @@ def extended(array: Array, crc: int) -> int:
     return crc
 
 
-def stored_checksum(reader: Reader, name: str) -> int | None:
-    """The checksum as a V2 bundle's index has it, where that is over just the elements."""
+def stored_whole(reader: Reader, name: str) -> tuple[Stored, int] | None:
+    """Where a V2 bundle has a tensor's elements, and their checksum as its index tells it.
+
+    None where the bytes, or what the checksum is of, are anything else than just the elements.
+    """
     bundle: Any = getattr(reader, "bundle", reader)
-    spec = reader.specs[name]
-    dtype = dtype_named(spec.dtype)
-    if not hasattr(bundle, "stored_parts") or bundle is None or bundle.endianness != "little":
-        return None
-    if not dtype.itemsize or dtype.kind == "bool":
+    dtype = dtype_named(reader.specs[name].dtype)
+    if not hasattr(bundle, "stored_parts") or dtype.kind == "bool":
         return None
     try:
-        parts = bundle.stored_parts(name)
+        place = bundle.stored_range(name)
+        if place is None:
+            return None
+        return Stored(*place[:2]), unmask(bundle.stored_parts(name)[0].crc32c)
     except CkptError:
         return None
-    if len(parts) != 1 or parts[0].slice is not None:
-        return None
-    if parts[0].size != prod(spec.shape) * dtype.itemsize:
-        return None
-    return unmask(parts[0].crc32c)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckpttool.errors import MappingError, OutputError, Problem
@@ -11,9 +11,10 @@ from ckpttool.formats.base import Reader
 from ckpttool.formats.targets import TARGETS
 from ckpttool.formats.tensorflow.bundle import BundleReader, StoredPart
 from ckpttool.formats.tensorflow.bundle_writer import BundleWriter, PartSource
-from ckpttool.formats.writing import Written
+from ckpttool.formats.writing import Progress, Written, ignore
 from ckpttool.mapping.execution.converting import values_of
-from ckpttool.mapping.execution.readback import Follower, StoredReader, read_back
+from ckpttool.mapping.execution.following import Follower
+from ckpttool.mapping.execution.readback import StoredReader, read_back
 from ckpttool.mapping.planning.expressions import Evaluator
 from ckpttool.mapping.planning.plan import Plan, Step, fingerprint, plan_data
 from ckpttool.storage.files import files_for
@@ -60,7 +61,7 @@ def execute(
     link: bool = False,
     force: bool = False,
     verify: bool = True,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = ignore,
 ) -> RemapResult:
     """Write the plan's tensors from ``reader`` to ``output``, in the plan's format.
 
@@ -104,7 +105,7 @@ def _to_bundle(
     link: bool,
     force: bool,
     verify: bool,
-    progress: Callable[[int], None] | None,
+    progress: Progress,
 ) -> Written:
     """A V2 bundle: bytes that are a bundle's already are copied, or linked, as they are."""
     from ckpttool.mapping.execution.checksums import Checksums
@@ -132,14 +133,14 @@ def _to_bundle(
         for step in plan.steps:
             declarer.declare(step)
         with writer.flushing():
-            if not verify:
-                writer.write()
-            else:
-                with Follower() as follower:
-                    writer.write(follower.follow)
+            if verify:
+                with Follower(sums) as follower:
+                    writer.write(progress, follower.follow)
                 workspace.clear()
                 sound = follower.sound
                 read_back(writer, plan, reader, stored, data=not link, sound=sound, sums=sums)
+            else:
+                writer.write(progress)
         return Written(*writer.commit())
 
 

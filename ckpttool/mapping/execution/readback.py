@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection
 from math import prod
 from typing import Protocol
 
@@ -12,15 +10,15 @@ from ckpttool.errors import CorruptError, OutputError, Problem
 from ckpttool.formats.base import Reader
 from ckpttool.formats.streaming import Where
 from ckpttool.formats.tensorflow.bundle import BundleReader, StoredPart, open_bundle
-from ckpttool.formats.tensorflow.bundle_writer import BundleWriter, Place
+from ckpttool.formats.tensorflow.bundle_writer import BundleWriter
 from ckpttool.mapping.execution.checksums import Checksums, checksum
+from ckpttool.mapping.execution.following import Sound, is_sound
 from ckpttool.mapping.planning.plan import Plan, Step
-from ckpttool.storage.atomic import Staged
-from ckpttool.storage.crc32c import crc32c, mask
+from ckpttool.storage.crc32c import crc32c, mask, unmask
 from ckpttool.storage.files import RangedFile, files_for
 from ckpttool.tensors import dtype_from_enum
 
-_WINDOW = 1 << 20  # stays in the processor's cache between reading and the checksum
+_WINDOW = 256 << 10  # stays in the processor's cache between reading and the checksum
 
 
 class StoredReader(Protocol):
@@ -39,55 +37,6 @@ class StoredReader(Protocol):
         """Where the bytes are."""
 
 
-class Follower:
-    """Reads copied bytes back while others are being copied.
-
-    Only what has its checksum is remembered; all else is left for :func:`read_back` to judge.
-    """
-
-    def __init__(self) -> None:
-        self.sound: set[Place] = set()
-        self._there = 0
-        self._done = False
-        self._moved = threading.Condition()
-        self._thread: threading.Thread | None = None
-
-    def follow(self, data: Staged, places: Sequence[Place]) -> Callable[[int], None]:
-        """Begin; what is returned is to be called with the number of bytes that are there."""
-        work = (data.fileno(), sorted(places, key=lambda place: place.offset))
-        self._thread = threading.Thread(target=self._run, args=work, name="read back", daemon=True)
-        self._thread.start()
-        return self._advance
-
-    def _advance(self, there: int, done: bool = False) -> None:
-        with self._moved:
-            self._there = max(there, self._there)
-            self._done |= done
-            self._moved.notify()
-
-    def _run(self, fd: int, places: list[Place]) -> None:
-        for place in places:
-            end = place.offset + place.size
-            with self._moved:
-                while self._there < end and not self._done:
-                    self._moved.wait()
-            if self._there < end:
-                return
-            crc = 0
-            for start in range(place.offset, end, _WINDOW):
-                crc = crc32c(os.pread(fd, min(_WINDOW, end - start), start), crc)
-            if mask(crc) == place.crc32c:
-                self.sound.add(place)
-
-    def __enter__(self) -> Follower:
-        return self
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._advance(0, done=True)
-        if self._thread is not None:
-            self._thread.join()
-
-
 def read_back(
     writer: BundleWriter,
     plan: Plan,
@@ -95,15 +44,15 @@ def read_back(
     stored: StoredReader | None,
     *,
     data: bool,
-    sound: Collection[Place] = (),
-    sums: Checksums | None = None,
+    sound: Collection[Sound],
+    sums: Checksums,
 ) -> None:
     """Check what ``writer`` staged.
 
     Names, dtypes, shapes, slices and stored checksums are compared; with ``data`` the bytes are
-    read too, but for those at ``sound`` places, which have been.  ``sums`` are the checksums of
-    what was encoded.  Raises OUT004 for the first
-    thing that differs, and :class:`CorruptError` where the source itself is damaged.
+    read too, but for those that are ``sound`` already.  ``sums`` are the checksums of what was
+    encoded.  Raises OUT004 for the first thing that differs, and :class:`CorruptError` where the
+    source itself is damaged.
     """
     with open_bundle(writer.staged()) as back:
         _Check(plan, back, reader, stored, writer.prefix, sound, sums).run(data=data)
@@ -119,8 +68,8 @@ class _Check:
         reader: Reader,
         stored: StoredReader | None,
         prefix: str,
-        sound: Collection[Place] = (),
-        sums: Checksums | None = None,
+        sound: Collection[Sound],
+        sums: Checksums,
     ) -> None:
         self._sums = sums
         self._plan = plan
@@ -146,8 +95,14 @@ class _Check:
 
     def _encoded(self, step: Step) -> None:
         """The values are those that were streamed."""
-        crc = checksum(chunk.array for chunk in self._back.chunks(step.target))
-        if self._sums is not None and crc != self._sums[step.target]:
+        expected = self._sums[step.target]
+        if is_sound(self._back, step.target, expected, self._sound):
+            return
+        try:
+            found = checksum(chunk.array for chunk in self._back.chunks(step.target))
+        except CorruptError as error:
+            raise self._differs(step.target, error.problems[0].message, "as written") from error
+        if found != expected:
             raise self._differs(step.target, "other values", "those that were written")
 
     def _specs(self) -> None:
@@ -201,7 +156,7 @@ class _Check:
             raise self._differs(step.target, error.problems[0].message, "as stored") from error
 
     def _checksum(self, step: Step, part: StoredPart, source: StoredPart) -> None:
-        if Place(part.shard, part.offset, part.size, part.crc32c) in self._sound:
+        if Sound(part.path, part.offset, part.size, unmask(part.crc32c)) in self._sound:
             return
         if mask(self._crc(part)) == part.crc32c:
             return

@@ -19,7 +19,7 @@ from ckpttool.errors import InputError, Problem
 from ckpttool.formats.base import CHUNK_BYTES
 from ckpttool.formats.streaming import STRING_OVERHEAD, allocate
 from ckpttool.mapping.transforms.base import Lazy
-from ckpttool.storage.atomic import cannot_write
+from ckpttool.storage.atomic import AT_ONCE, cannot_write
 from ckpttool.tensors import dtype_named
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Workspace:
                 written += len(view)
                 while view:
                     try:
-                        view = view[os.write(fd, view) :]
+                        view = view[os.write(fd, view[:AT_ONCE]) :]
                     except OSError as error:
                         raise cannot_write(folder, error, "cannot write working space") from error
             if written != size:

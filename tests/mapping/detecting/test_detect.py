@@ -24,6 +24,8 @@ from ckpttool.mapping.planning.plan import Plan, Wanted, make_plan
 from ckpttool.mapping.remap import load_rules
 
 SPECS = spec_files()
+# A parameter that is the name of a variable shows nowhere.
+TOLD = [path for path in SPECS if "table" not in read_spec(path).params]
 
 
 def _id(path: Path) -> str:
@@ -48,7 +50,7 @@ def _found(path: Path) -> Detection:
 # --- the right one first ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", SPECS, ids=_id)
+@pytest.mark.parametrize("path", TOLD, ids=_id)
 def test_the_mapping_of_a_spec_comes_first(path: Path) -> None:
     spec = read_spec(path)
     target = mapping_info(spec.mapping).target
@@ -64,7 +66,7 @@ def test_the_mapping_of_a_spec_comes_first(path: Path) -> None:
     assert found.proposals[0].fits
 
 
-@pytest.mark.parametrize("path", [p for p in SPECS if read_spec(p).template], ids=_id)
+@pytest.mark.parametrize("path", [p for p in TOLD if read_spec(p).template], ids=_id)
 def test_with_the_target_it_is_the_first_and_its_plan_is_sound(path: Path) -> None:
     spec = read_spec(path)
     found = detected(spec.source, like=spec.template)

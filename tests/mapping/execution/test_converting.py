@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ from remap_support import write_bundle
 
 from ckpttool.checkpoint import open_checkpoint
 from ckpttool.errors import CkptError
+from ckpttool.formats import _file_writer
 from ckpttool.formats.registry import open_reader
 from ckpttool.mapping.comparing import diff
-from ckpttool.mapping.execution import converting
+from ckpttool.mapping.execution import converting, following
 from ckpttool.mapping.execution.execute import RemapResult
 from ckpttool.mapping.remap import damaged_names, remap
+from ckpttool.storage.atomic import Staged
 
 ARRAYS: dict[str, Any] = {
     "lstm/kernel": np.arange(56, dtype=np.float32).reshape(7, 8),
@@ -120,27 +123,98 @@ def test_the_same_input_gives_the_same_bytes(source: Path, tmp_path: Path, targe
 
 
 @pytest.mark.parametrize("target", sorted(OUTPUTS))
+@pytest.mark.parametrize("late", [False, True])
 def test_what_reads_back_otherwise_is_not_kept(
-    source: Path, tmp_path: Path, target: str, monkeypatch: pytest.MonkeyPatch
+    source: Path, tmp_path: Path, target: str, late: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every value is compared with what was streamed."""
-    extended = converting.checksum
-    count = iter(range(1000))
+    """Every value is compared with what was streamed, beside the writing or only afterwards."""
+    right = EXPECTED["layers/lstm/cell/vars/1"].tobytes()
+    write = Staged.write
 
-    def wrong(arrays: Any) -> int:
-        crc = extended(arrays)
-        return crc ^ (next(count) == 5)
+    def write_badly(self: Staged, data: Any) -> None:
+        write(self, bytes(data).replace(right, right[:-1] + b"?"))
 
-    monkeypatch.setattr("ckpttool.mapping.execution.converting.checksum", wrong)
-    monkeypatch.setattr(
-        "ckpttool.mapping.execution.readback.checksum", lambda arrays: extended(arrays) ^ 1
-    )
+    monkeypatch.setattr(Staged, "write", write_badly)
+    if late:
+        monkeypatch.setattr(following.Follower, "follow", lambda *_: None)
     with pytest.raises(CkptError) as raised:
         run(source, tmp_path / OUTPUTS[target], to=target)
     assert raised.value.problems[0].code == "OUT004"
     assert not (tmp_path / "out").exists()
     result = run(source, tmp_path / OUTPUTS[target], to=target, verify=False)
     assert not result.verified
+
+
+@pytest.mark.parametrize("target", ["keras", "keras-h5", "safetensors"])
+def test_what_is_unchanged_is_copied_by_the_system(
+    source: Path, tmp_path: Path, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streamed = run(source, tmp_path / OUTPUTS[target], to=target, verify=False).output
+    copied: list[str] = []
+    copy_runs = _file_writer.copy_runs
+
+    def copy(runs: Any, out: Staged, progress: Any) -> int:
+        copied.extend(runs)
+        return int(copy_runs(runs, out, progress))
+
+    monkeypatch.setattr(_file_writer, "copy_runs", copy)
+    again = run(source, tmp_path / f"again/{OUTPUTS[target]}", to=target).output
+    assert streamed is not None
+    assert again is not None
+    count = 3 if target == "safetensors" else 2  # in HDF5 one without elements lies nowhere
+    assert len(copied) == count
+    assert Path(again.path).read_bytes() == Path(streamed.path).read_bytes()
+    # Without reading back nobody would see the damage of a source that is only copied.
+    run(source, tmp_path / f"blind/{OUTPUTS[target]}", to=target, verify=False)
+    assert len(copied) == count
+
+    def copy_badly(runs: Any, out: Staged, progress: Any) -> int:
+        size = copy(runs, out, progress)
+        end = os.lseek(out.fileno(), 0, os.SEEK_CUR)
+        if size:
+            os.pwrite(out.fileno(), b"?", end - 1)
+        return size
+
+    monkeypatch.setattr(_file_writer, "copy_runs", copy_badly)
+    with pytest.raises(CkptError) as raised:
+        run(source, tmp_path / "bad" / OUTPUTS[target], to=target)
+    assert raised.value.problems[0].code == "OUT004"
+    assert not (tmp_path / "bad").exists()
+
+
+@pytest.mark.parametrize("target", sorted(OUTPUTS))
+def test_progress_is_told_of_every_byte(source: Path, tmp_path: Path, target: str) -> None:
+    totals: list[int] = []
+    told: list[int] = []
+
+    def begin(total: int) -> Any:
+        totals.append(total)
+        return told.append
+
+    run(source, tmp_path / OUTPUTS[target], to=target, progress=begin)
+    assert totals == [sum(value.nbytes for value in EXPECTED.values())]
+    assert sum(told) == totals[0]
+
+
+def test_what_was_read_back_beside_the_writing_is_not_read_again(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again: list[str] = []
+    is_sound = following.is_sound
+
+    def noted(back: Any, name: str, *more: Any) -> bool:
+        sound = is_sound(back, name, *more)
+        again.extend([] if sound else [name])
+        return sound
+
+    monkeypatch.setattr(converting, "is_sound", noted)
+    run(source, tmp_path / "m.safetensors")
+    assert again == []
+    run(source, tmp_path / "m.weights.h5")
+    assert again == ["layers/none/vars/0"]  # lies nowhere
+    again.clear()
+    run(source, tmp_path / "m.npz")
+    assert sorted(again) == sorted(EXPECTED)  # the archive has checksums of its own to look at
 
 
 @pytest.mark.parametrize("target", ["keras", "safetensors", "npz"])

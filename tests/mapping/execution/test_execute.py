@@ -15,11 +15,14 @@ from remap_support import open_prefix, plan_for, write_bundle
 from ckpttool.errors import CkptError, Problem
 from ckpttool.formats.locating.located import Located
 from ckpttool.formats.tensorflow import bundle_writer
-from ckpttool.formats.tensorflow.bundle_writer import Place
 from ckpttool.formats.tensorflow.slices_v1 import open_v1
+from ckpttool.formats.writing import Span
 from ckpttool.mapping.execution import readback
+from ckpttool.mapping.execution.checksums import Checksums
 from ckpttool.mapping.execution.execute import RemapResult, execute, notices
+from ckpttool.mapping.execution.following import Follower
 from ckpttool.storage.atomic import Staged
+from ckpttool.storage.crc32c import unmask
 
 RENAME = "unmatched: keep\nrules:\n  - {from: a, to: z}\n"
 RENAME_ALL = "rules:\n  - {from: '**', to: 'far/**'}\n"
@@ -201,11 +204,11 @@ def test_bytes_that_were_not_written_well_are_not_kept(
     with open_prefix(source) as reader:
         part = reader.stored_parts(name)[0]
 
-    def copy_badly(runs: Any, out: Staged, advanced: Any = None) -> int:
+    def copy_badly(runs: Any, out: Staged, progress: Any) -> int:
         size = copy_runs(runs, out)
         flip(out.path, part.offset + part.size - 1)
         if not late:
-            advanced(size)
+            progress(size)
         return size
 
     monkeypatch.setattr(bundle_writer, "copy_runs", copy_badly)
@@ -233,17 +236,21 @@ def test_an_index_that_was_not_written_well_is_not_kept(
     assert not (tmp_path / "out").exists()
 
 
-def test_copied_bytes_are_read_back_beside_the_copying(source: Path, tmp_path: Path) -> None:
-    with open_prefix(source) as reader, readback.Follower() as follower:
+def test_written_bytes_are_read_back_beside_the_writing(source: Path) -> None:
+    sums = Checksums()
+    with open_prefix(source) as reader:
         part = reader.stored_parts("a")[0]
-        good = Place(0, part.offset, part.size, part.crc32c)
-        bad = Place(0, part.offset, part.size - 1, part.crc32c)
-        late = Place(0, 10_000, 1, 0)
-        data = Staged(part.path, part.path, os.open(part.path, os.O_RDONLY))
-        advance = follower.follow(data, [late, bad, good])
-        advance(part.offset + part.size)
+    data = Staged(part.path, part.path, os.open(part.path, os.O_RDONLY))
+    crc = unmask(part.crc32c)
+    sums.known("a", crc)
+    with Follower(sums) as follower:
+        follower.follow(data, Span("a", part.offset, part.size))
+        follower.follow(data, Span("p", part.offset, part.size - 1, crc))
+        follower.follow(data, Span("q", part.offset, part.size + 10_000, crc))  # cut
+        follower.follow(data, Span("r", part.offset, part.size))  # nobody knows
+        follower.follow(data, Span("s", part.offset, part.size, crc))
+    assert follower.sound == {(part.path, part.offset, part.size, crc)}
     data.close()
-    assert follower.sound == {good}
 
 
 def test_every_difference_of_the_index_is_seen(source: Path, tmp_path: Path) -> None:
@@ -258,7 +265,7 @@ def test_every_difference_of_the_index_is_seen(source: Path, tmp_path: Path) -> 
     for number, arrays in enumerate(variants):
         write_bundle(tmp_path / f"v{number}", arrays)
         with open_prefix(source) as reader, open_prefix(tmp_path / f"v{number}") as back:
-            check = readback._Check(result.plan, back, reader, reader, "n")
+            check = readback._Check(result.plan, back, reader, reader, "n", (), Checksums())
             with pytest.raises(CkptError) as raised:
                 check.run(data=False)
         assert raised.value.problems[0].code == "OUT004"

@@ -100,4 +100,4 @@ def test_the_example_of_the_reference_is_sound(samples: Path, tmp_path: Path) ->
     block = readme.split("## A mapping file\n\n")[1].split("\nEvery name needs")[0]
     path = tmp_path / "m.yaml"
     path.write_text("\n".join(line[4:] for line in block.splitlines()))
-    assert lint(str(path)).rules == 10
+    assert lint(str(path)).rules == 12
