@@ -271,6 +271,17 @@ def test_what_batch_norm_keeps_beside_its_statistics_is_left_out(
     }
 
 
+@pytest.mark.parametrize("name", ["norm_no_scale", "norm_no_center"])
+def test_a_weights_file_does_not_tell_which_part_a_norm_lacks(
+    made: Callable[[Case], Made], tmp_path: Path, name: str
+) -> None:
+    this = made(BY_NAME[name])
+    this.model.save_weights(tmp_path / "target.weights.h5")
+    with pytest.raises(CkptError) as error:
+        measured(BY_NAME[name], this._replace(like=tmp_path / "target.weights.h5"))
+    assert "MAP031" in {problem.code for problem in error.value.problems}
+
+
 def _mapping_of_the_page(folder: Path) -> Path:
     """The mapping file that the page has for a net of NCHW images."""
     (text,) = re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)

@@ -127,6 +127,27 @@ def test_attention_of_tensorflow_0() -> None:
     assert plan(specs(*moved, *kept), "tf011_rnn_names") == {**moved, **kept}
 
 
+def test_layers_in_any_scopes_have_one_name() -> None:
+    source = {
+        "conv/weights": (3, 3, 2, 4),
+        "a/b/c/d/conv/BatchNorm/beta": (4,),
+        "a/sep/depthwise_weights": (3, 3, 4, 1),
+        "a/sep/pointwise_weights": (1, 1, 4, 4),
+        "a/depth/depthwise_weights": (3, 3, 4, 1),
+    }
+    kinds = specs(*source, **source)
+    assert plan(kinds, "tf_layers__keras") == {
+        "conv/weights": "conv/kernel",
+        "a/b/c/d/conv/BatchNorm/beta": "a_b_c_d_conv_BatchNorm/beta",
+        "a/sep/depthwise_weights": "a_sep/depthwise_kernel",
+        "a/sep/pointwise_weights": "a_sep/pointwise_kernel",
+        "a/depth/depthwise_weights": "a_depth/kernel",
+    }
+    with pytest.raises(MappingError) as raised:
+        plan(specs("a/b/kernel", "a_b/kernel"), "tf_layers__keras")
+    assert {problem.code for problem in raised.value.problems} == {"MAP011"}
+
+
 LSTM_CELL = ("rnn/lstm_cell/kernel", "rnn/lstm_cell/bias")
 
 
