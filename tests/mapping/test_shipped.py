@@ -73,7 +73,8 @@ def test_a_source_that_lacks_a_variable_or_has_one_more_is_refused(path: Path) -
     _refused(spec, {**source, odd.name: odd}, "MAP010")
     del source[used]
     if spec.template is not None:
-        _refused(spec, source, "MAP030")
+        # Of shards the others are taken for all, and make a smaller table.
+        _refused(spec, source, "MAP030", "MAP032")
 
 
 @pytest.mark.parametrize("path", [path for path in SPECS if read_spec(path).template], ids=_id)
@@ -86,10 +87,10 @@ def test_another_shape_is_refused(path: Path) -> None:
         plan_of(spec._replace(source={**spec.source, old.name: new}))
 
 
-def _refused(spec: Spec, source: dict[str, Any], code: str) -> None:
+def _refused(spec: Spec, source: dict[str, Any], *codes: str) -> None:
     with pytest.raises(MappingError) as error:
         plan_of(spec._replace(source=source))
-    assert code in {problem.code for problem in error.value.problems}
+    assert {*codes} & {problem.code for problem in error.value.problems}
 
 
 _HEADS = ("predictions/", "conv_preds/", "logits/", "fc1/", "fc2/")

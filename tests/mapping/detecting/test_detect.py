@@ -24,8 +24,8 @@ from ckpttool.mapping.planning.plan import Plan, Wanted, make_plan
 from ckpttool.mapping.remap import load_rules
 
 SPECS = spec_files()
-# A parameter that is the name of a variable shows nowhere.
-TOLD = [path for path in SPECS if "table" not in read_spec(path).params]
+# A parameter that is the name of a variable or a column shows nowhere.
+TOLD = [path for path in SPECS if not {"table", "shards", "bias"} & {*read_spec(path).params}]
 
 
 def _id(path: Path) -> str:
