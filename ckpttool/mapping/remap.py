@@ -188,9 +188,9 @@ def _template(like: str | Template | None) -> Template | None:
 def _optimizer(text: str, target: str, template: Template | None) -> Optimizer:
     from ckpttool.mapping.planning.optimizer import parse_optimizer
 
-    if template is None or target not in ("keras", "keras-archive"):
-        message = "optimizer state goes to Keras 3 files, for a model given as --like"
-        raise UsageError(Problem("USE001", message, None, target, "keras or keras-archive"))
+    if template is None or target not in ("keras", "keras-archive", "tf2"):
+        message = "optimizer state goes to Keras and TF2 files, for a model given as --like"
+        raise UsageError(Problem("USE001", message, None, target, "keras, keras-archive or tf2"))
     return parse_optimizer(text)
 
 

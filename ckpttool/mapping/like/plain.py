@@ -76,7 +76,8 @@ def object_variables(checkpoint: Checkpoint, config: Mapping[str, Any] | None) -
 def _object_names(full: list[str], paths: list[str]) -> tuple[str, ...]:
     """Model paths first, then the variable's own name, then what else leads to it."""
     model = [path for path in paths if "optimizer" not in path.split("/")]
-    return tuple(dict.fromkeys([*(full if _tells(full) else ()), *model, *full, *paths]))
+    bare = [name.partition("/")[2] for name in full if name.count("/") > 1]  # of the model's name
+    return tuple(dict.fromkeys([*(full if _tells(full) else ()), *model, *full, *bare, *paths]))
 
 
 def _tells(full: list[str]) -> bool:

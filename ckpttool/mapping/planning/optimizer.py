@@ -2,9 +2,12 @@
 
 Keras stores an optimizer's variables by number: the iteration, the learning rate unless it is a
 schedule, and then the slots of every trainable variable, in the order of the model.  What that is
-comes from a template whose optimizer has been built.  Slots go through the transforms of their
-variables.  Source of the layouts: ``keras-team/keras:keras/src/optimizers``, compared with TF1's
-optimizers by further training steps.
+comes from a template whose optimizer has been built.  In a TF2 checkpoint the numbers are paths of
+the object graph; the order of the weights is there too (Keras 3), or in the names of the slots
+(tf_keras, which keeps the learning rate by itself).  Slots go through the transforms of their
+variables.  Source of the layouts: ``keras-team/keras:keras/src/optimizers`` and
+``keras-team/tf-keras:tf_keras/optimizers``, compared with TF1's optimizers by further training
+steps.
 """
 
 from __future__ import annotations
@@ -23,6 +26,9 @@ from ckpttool.mapping.transforms.parse import chain_of
 from ckpttool.tensors import Shape, TensorSpec
 
 _KEY = re.compile(r"optimizer/vars/([0-9]{1,9})\Z")
+_PATH = re.compile(r"(?:.*/)?optimizer/_variables/([0-9]{1,9})\Z", re.DOTALL)
+_TRAINED = re.compile(r"(?:.*/)?optimizer/_trainable_variables/([0-9]{1,9})\Z", re.DOTALL)
+_RATE = re.compile(r"(?:.*/)?optimizer/_learning_rate\Z", re.DOTALL)
 _NUMBERED = re.compile(r"_([0-9]{1,3})\Z")
 _LABEL = "optimizer"
 
@@ -102,12 +108,18 @@ class State:
         self._raw = {average: name for name, average in fates.stand_ins.items()}
         self.used: set[str] = set()
         self.unused: list[str] = []
-        found = {
-            int(match[1]): item
-            for item in template.variables
-            if (match := _KEY.match(item.key)) is not None
-        }
+        found: dict[int, TargetVariable] = {}
+        self._apart: TargetVariable | None = None  # a learning rate that is none of them
+        for item in template.variables:
+            number = _numbered(_KEY, (item.key,))
+            number = _numbered(_PATH, item.names) if number is None else number
+            if number is not None:
+                found[number] = item
+            elif any(_RATE.match(name) for name in item.names):
+                self._apart = item
         self._variables = [found[number] for number in sorted(found)]
+        in_paths = self._variables and not _KEY.match(self._variables[0].key)
+        self._order = _order(template, self._variables) if in_paths else None
         self._label = fates.rules.label
 
     def without_slots(self, made: Sequence[Made]) -> list[Made]:
@@ -130,7 +142,7 @@ class State:
         Raises MAP029 where the checkpoint's state is not what the target's optimizer has.
         """
         pairs = [(item, self._slots.pop(self._key(item), None)) for item in weights]
-        trained = [(item, slots) for item, slots in pairs if slots is not None]
+        trained = self._in_order([(item, slots) for item, slots in pairs if slots is not None])
         self.unused += [
             n for slots in self._slots.values() for i in slots.values() for n in i.sources
         ]
@@ -149,17 +161,32 @@ class State:
                 + f" a weight ({self._optimizer.name})",
             )
         if rate:
-            made.append(self._rate())
+            made.append(self._rate(self._variables[1]))
+        if self._apart is not None:
+            made.append(self._rate(self._apart))
         order = kind.slots[(places - rate) // count]
         cells = (
             [(item, slots, number) for number in order for item, slots in trained]
             if kind.blocks
             else [(item, slots, number) for item, slots in trained for number in order]
         )
-        for at, (item, slots, number) in enumerate(cells, len(made)):
+        for at, (item, slots, number) in enumerate(cells, 1 + rate):
             made.append(self._slot(item, slots, number, self._variables[at]))
         self.used = {name for item in made for name in item.sources}
         return made
+
+    def _in_order(
+        self, trained: list[tuple[Made, dict[int, Made]]]
+    ) -> list[tuple[Made, dict[int, Made]]]:
+        """The weights as the optimizer has them."""
+        order = self._order
+        if order is None:
+            return trained
+        lost = next((item.target for item, _ in trained if item.target not in order), None)
+        if lost is not None:
+            message = "the target does not tell which place its optimizer has for this variable"
+            raise self._wrong(message, lost, None)
+        return sorted(trained, key=lambda pair: order[pair[0].target])
 
     def _owners(self, item: Made) -> list[str | None] | None:
         """The variables that a slot's sources belong to; None for what is no slot."""
@@ -205,7 +232,7 @@ class State:
             None if same else expression,
         )  # fmt: skip
 
-    def _rate(self) -> Made:
+    def _rate(self, variable: TargetVariable) -> Made:
         value = self._optimizer.learning_rate
         if value is None:
             message = "the target's optimizer has a learning rate: give one"
@@ -216,8 +243,7 @@ class State:
         inferred = chain.infer([])
         fate = Fate(MOVE, "", None, _LABEL)
         return Made(
-            self._variables[1].key, (), fate, "float32", (), inferred.steps[0],
-            Expression((), chain),
+            variable.key, (), fate, "float32", (), inferred.steps[0], Expression((), chain),
         )  # fmt: skip
 
     def _slot(
@@ -250,3 +276,30 @@ class State:
 
     def _wrong(self, message: str, found: str | None, expected: str | None) -> MappingError:
         return MappingError(Problem("MAP029", message, self._label, found, expected))
+
+
+def _numbered(pattern: re.Pattern[str], names: Sequence[str]) -> int | None:
+    return next((int(match[1]) for name in names if (match := pattern.match(name))), None)
+
+
+def _own(item: TargetVariable) -> str:
+    return item.names[0] if item.names else item.key
+
+
+def _order(template: Template, variables: Sequence[TargetVariable]) -> dict[str, int]:
+    """The place that each weight has in an optimizer of a TF2 checkpoint, by its key."""
+    found = {item.key: _numbered(_TRAINED, item.names) for item in template.variables}
+    listed = {key: number for key, number in found.items() if number is not None}
+    if listed:
+        return listed
+    # A slot of tf_keras is called as its weight, after a word for what it is: m/dense/kernel.
+    places: dict[str, int] = {}
+    for item in variables[1:]:
+        places.setdefault(_own(item).partition("/")[2], len(places))
+    by_name: dict[str, list[str]] = {}
+    for item in template.variables:
+        if item.required:
+            by_name.setdefault(_own(item), []).append(item.key)
+    return {
+        keys[0]: places[name] for name, keys in by_name.items() if name in places and len(keys) == 1
+    }
