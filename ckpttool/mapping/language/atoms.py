@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import NamedTuple
 
 from ckpttool.mapping.language.numbers import Formula, Term, parse_formula
@@ -29,6 +30,25 @@ _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)?\Z|[0-9
 _RUN = re.compile(r"[^\\{}*]+")
 
 
+class Allowed(tuple[str, ...]):
+    """The only texts that a capture may take, longest first; as fast for many as for a few."""
+
+    @cached_property
+    def _texts(self) -> frozenset[str]:
+        return frozenset(self)
+
+    @cached_property
+    def _lengths(self) -> tuple[int, ...]:
+        return tuple(sorted({len(text) for text in self}, reverse=True))
+
+    def at(self, name: str, pos: int) -> Iterator[str]:
+        """Those that stand in a name from a place on, longest first."""
+        for length in self._lengths:
+            text = name[pos : pos + length]
+            if text in self._texts:
+                yield text
+
+
 class Atom(NamedTuple):
     """A piece of a pattern or template: literal ``text``, or a wildcard.
 
@@ -40,7 +60,7 @@ class Atom(NamedTuple):
     kind: str
     text: str = ""
     least: int = 0
-    allowed: tuple[str, ...] | None = None
+    allowed: Allowed | None = None
     formula: Formula | None = None
 
 

@@ -75,9 +75,8 @@ class Search:
                 yield pos + len(known), known
             return
         if atom.allowed is not None:
-            for text in atom.allowed:
-                if name.startswith(text, pos):
-                    yield pos + len(text), text
+            for text in atom.allowed.at(name, pos):
+                yield pos + len(text), text
             return
         if atom.kind == DIRS:
             at = name.rfind("/", pos + 1)

@@ -21,6 +21,7 @@ from ckpttool.mapping.language.atoms import (
     STAR,
     SUFFIX,
     TEXT,
+    Allowed,
     Atom,
     Atoms,
     Caught,
@@ -158,7 +159,7 @@ def _restrict(atom: Atom, where: Mapping[str, tuple[str, ...]]) -> Atom:
         return atom
     if atom.kind == SUFFIX:
         allowed = tuple(suffix_of(item) for item in allowed if item.isdecimal())
-    return atom._replace(allowed=tuple(sorted(set(allowed), key=lambda item: (-len(item), item))))
+    return atom._replace(allowed=Allowed(sorted(set(allowed), key=lambda item: (-len(item), item))))
 
 
 def _regex(atoms: Atoms) -> str:

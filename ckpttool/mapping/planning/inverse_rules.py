@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ckpttool.errors import MappingError, Problem
 from ckpttool.mapping.language.atoms import (
@@ -15,6 +15,7 @@ from ckpttool.mapping.language.atoms import (
     STAR,
     SUFFIX,
     TEXT,
+    Allowed,
     Atom,
     PatternError,
 )
@@ -165,7 +166,9 @@ class _Captures:
             return atom
         name, _ = self._use(atom)
         known = self._kinds[name]
-        allowed = tuple(self._tables[name].rows) if name in self._tables else known.allowed
+        allowed: Iterable[str] | None = known.allowed
+        if name in self._tables:
+            allowed = self._tables[name].rows
         if atom.formula is not None:
             return Atom(atom.kind, name, 0 if atom.kind == SUFFIX else 1)
         kind = INT if known.kind == SUFFIX else known.kind
@@ -173,9 +176,10 @@ class _Captures:
             kind = NAME if known.kind in (SUFFIX, INT) else known.kind
         elif known.kind == SUFFIX:
             allowed = None
-        if allowed is not None:
-            allowed = tuple(sorted(allowed, key=lambda item: (-len(item), item)))
-        return Atom(kind, name, 1, allowed)
+        if allowed is None:
+            return Atom(kind, name, 1)
+        longest_first = Allowed(sorted(allowed, key=lambda item: (-len(item), item)))
+        return Atom(kind, name, 1, longest_first)
 
     def template(self, pattern: Pattern) -> Template:
         """What makes the names that a pattern matched."""

@@ -99,7 +99,7 @@ class Matching:
         if extra is None or extra.collect is None:
             return name
         parts = self._parts(rule).get(_key(caught, extra.collect), {})
-        return parts[min(parts)] if parts else None
+        return next(iter(parts.values()), None)
 
     def _group(self, rule: Rule, lead: str) -> Group | None:
         """The group of a first source; None where the rule does not count for it."""
@@ -160,7 +160,7 @@ class Matching:
             self.problems.append(problem)
 
     def _parts(self, rule: Rule) -> dict[object, dict[int, str]]:
-        """For what else the pattern catches, the names by the number that is collected."""
+        """For what else the pattern catches, the names by the number that is collected, sorted."""
         if rule.number not in self._collected:
             parts: dict[object, dict[int, str]] = {}
             counter = rule.extra.collect if rule.extra and rule.extra.collect else ""
@@ -174,7 +174,9 @@ class Matching:
                 if number in numbers:
                     self._incomplete(rule, f"number {number} is there twice", name)
                 numbers.setdefault(number, name)
-            self._collected[rule.number] = parts
+            self._collected[rule.number] = {
+                key: dict(sorted(numbers.items())) for key, numbers in parts.items()
+            }
         return self._collected[rule.number]
 
     def _members_of(self, rule: Rule) -> dict[str, str]:
@@ -239,10 +241,12 @@ class Matching:
 
     def _check_whole(self) -> None:
         """MAP022 for a group, a part of which an earlier rule has taken."""
+        seen: set[int] = set()
         for name, found in list(self.of.items()):
             group = found.group
-            if group is None or len(group.sources) < 2:
+            if group is None or len(group.sources) < 2 or id(group) in seen:
                 continue
+            seen.add(id(group))
             for source in group.sources:
                 other = self.of.get(source)
                 if other is None or other.rule.number == found.rule.number:

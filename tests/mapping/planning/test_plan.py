@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -368,3 +371,36 @@ def test_renaming_there_and_back_changes_nothing(parts: list[str], data: st.Data
     back = plan_for(middle, "rules:\n  - {from: new/deep/**, to: old/**}\n")
     moved, returned = renames(there), renames(back)
     assert {name: returned[moved[name]] for name in source} == {name: name for name in source}
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "{from: 'n{i:int}', to: t, collect: i, apply: [concat]}",
+        "{from: '{x}', to: '{x}', where: {x: {TABLE}}}",
+        "{from: '{x}', to: 'b/{x}'}",
+    ],
+)
+def test_a_plan_of_very_many_names_takes_no_more_than_its_share(rule: str) -> None:
+    """Calls, not time: four times the names must not take sixteen times the work."""
+
+    def calls(count: int) -> int:
+        names = [f"n{number}" for number in range(count)]
+        table = ", ".join(f"{name}: m{name}" for name in names)
+        source = specs(*names)
+        done = 0
+
+        def tell(*_: Any) -> None:
+            nonlocal done
+            done += 1
+
+        text = f"rules:\n  - {rule.replace('TABLE', table)}\n"
+        sys.setprofile(tell)
+        try:
+            plan_for(source, text)
+        finally:
+            sys.setprofile(None)
+        return done
+
+    calls(10)
+    assert calls(1600) < 6 * calls(400)
