@@ -58,7 +58,8 @@ def check(folder: Path) -> None:
             support.assert_same(model, keras.models.load_model(str(ours), compile=False))
             done = "weights, archive"
         done += ", legacy" if legacy is not None else ""
-        if hasattr(keras.src.saving.saving_lib, "ShardedH5IOStore"):
+        sharded = hasattr(keras.src.saving.saving_lib, "ShardedH5IOStore")
+        if sharded and not keras.__version__.startswith("3.10."):  # that fails on its own shards
             path = folder / f"{name}_ours.weights.json"
             support.rewrite("keras", theirs, path, max_shard_bytes=300)
             found = support.load(support.built(keras, name, 2), path)
